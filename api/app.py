@@ -1,0 +1,54 @@
+"""The composition root: joins contract, handlers, settings and database into one application."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from api import database, health, posts, users
+from api.config import Settings
+from api.contract import ContractApp, Workers, find_contract
+
+
+def create_app(config: object = None) -> ContractApp:
+    """The application; `.app` is the Flask application.
+
+    Without a config the environment is read; a mapping, object or class with Flask's upper-case names is taken as
+    it is. Raises `ConfigurationError` or `ContractError`. Never touches the database's schema.
+    """
+    settings = Settings.from_env() if config is None else Settings.from_config(config)
+    app = ContractApp(
+        "api",
+        workers=_workers(settings),
+        inline=["get_liveness"],
+        max_body_bytes=settings.max_body_bytes,
+        server_args={"static_folder": None},
+        strict_validation=True,
+        validate_responses=settings.response_validation,
+        landing="/",
+    )
+    app.app.config.update(settings.flask_config)
+    database.init_app(app.app, settings)
+    app.add_api(find_contract("openapi.yaml", Path(__file__).parent), handlers=operations(users, posts, health))
+    return app
+
+
+def operations(*modules: ModuleType) -> dict[str, Callable[..., Any]]:
+    """The public functions of the handler modules, by the operationId that each is named for."""
+    return {
+        name: function
+        for module in modules
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+def _workers(settings: Settings) -> Workers:
+    # An in-memory database is one connection, so that everything takes its turn in one thread.
+    return Workers(
+        read_threads=1 if settings.in_memory else settings.read_threads,
+        write_threads=0 if settings.in_memory else settings.write_threads,
+        queue_size=settings.queue_size,
+        timeout_seconds=settings.request_timeout_seconds,
+    )

@@ -1,0 +1,185 @@
+"""The command `api`. Whatever stops a command is said in a sentence, with exit status 1.
+
+Heavy modules are imported by the commands that need them, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+_BATCH = 1000
+
+
+@click.group()
+def main() -> None:
+    """Users and posts, served from their OpenAPI contract."""
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes to start.")
+def serve(host: str, port: int, workers: int) -> None:
+    """Bring the schema up to date, then serve."""
+    with _fatal():
+        from api import create_app, database, migrations, server
+        from api.config import Settings
+
+        settings = Settings.from_env()
+        application = create_app()
+        with application.app.app_context():
+            migrations.upgrade(database.db.engine)
+        if not settings.in_memory:
+            database.dispose(application.app)  # two processes must not talk through one connection
+    shown_host = f"[{host}]" if ":" in host else host
+    click.echo(f"Swagger UI: http://{shown_host}:{port}/api/ui/")
+    server.serve(application, settings, host=host, port=port, workers=workers)
+
+
+@main.command()
+def upgrade() -> None:
+    """Bring the database's schema up to date."""
+    with _fatal(), _engine() as engine:
+        from api import migrations
+
+        migrations.upgrade(engine)
+
+
+@main.command()
+@click.option("--users", default=100, show_default=True, type=click.IntRange(min=0), help="Users to add.")
+@click.option("--posts", default=1000, show_default=True, type=click.IntRange(min=0), help="Posts to add.")
+def seed(users: int, posts: int) -> None:
+    """Add that many invented users and posts to what is there."""
+    with _fatal(), _engine() as engine, click.progressbar(length=users + posts, label="Seeding") as progress:
+        _add_users(engine, users, progress.update)
+        _add_posts(engine, posts, progress.update)
+
+
+@main.command()
+def check() -> None:
+    """Say what keeps the service from starting: contract, handlers, database or schema."""
+    faults: list[str] = []
+    with _collected(faults):
+        from api import create_app
+
+        create_app()
+    with _collected(faults), _engine():
+        from api.health import get_readiness
+
+        get_readiness()
+    if faults:
+        _stop(list(dict.fromkeys(faults)))
+    click.echo("Contract, handlers, database and schema are fit to serve.")
+
+
+@contextmanager
+def _engine() -> Iterator[Engine]:
+    """The engine of the database that the environment names, inside an application context."""
+    from flask import Flask
+
+    from api import database
+    from api.config import Settings
+
+    settings = Settings.from_env()
+    flask_app = Flask("api")
+    flask_app.config.update(settings.flask_config)
+    database.init_app(flask_app, settings)
+    with flask_app.app_context():
+        try:
+            yield database.db.engine
+        finally:
+            database.dispose(flask_app)
+
+
+def _add_users(engine: Engine, count: int, advance: Callable[[int], None]) -> None:
+    from sqlalchemy import insert
+
+    from api.models import User
+
+    run = uuid4().hex  # no name of another run can be the same, whoever else is writing
+    for start in range(0, count, _BATCH):
+        names = [f"user-{run}-{number}" for number in range(start, min(start + _BATCH, count))]
+        with engine.begin() as connection:
+            connection.execute(
+                insert(User.__table__), [{"username": name, "email": f"{name}@example.com"} for name in names]
+            )
+        advance(len(names))
+
+
+def _add_posts(engine: Engine, count: int, advance: Callable[[int], None]) -> None:
+    """Spread posts over the latest users."""
+    from sqlalchemy import insert, select
+
+    from api.models import Post, User
+
+    with engine.connect() as connection:
+        latest = select(User.__table__.c.id).order_by(User.__table__.c.id.desc()).limit(_BATCH)
+        authors = connection.scalars(latest).all()
+    if count and not authors:
+        raise click.ClickException("Posts need authors: add users too.")
+    for start in range(0, count, _BATCH):
+        numbers = range(start, min(start + _BATCH, count))
+        with engine.begin() as connection:
+            connection.execute(
+                insert(Post.__table__),
+                [
+                    {
+                        "title": f"Post {number + 1}",
+                        "content": f"What there is to say about {number + 1}.",
+                        "user_id": authors[number % len(authors)],
+                    }
+                    for number in numbers
+                ],
+            )
+        advance(len(numbers))
+
+
+@contextmanager
+def _fatal() -> Iterator[None]:
+    """Stop the command at whatever would keep the service from starting."""
+    faults: list[str] = []
+    with _collected(faults):
+        yield
+    if faults:
+        _stop(faults)
+
+
+@contextmanager
+def _collected(faults: list[str]) -> Iterator[None]:
+    """Add a sentence for each thing that stopped the block."""
+    from alembic.util import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from api.config import ConfigurationError
+    from api.contract import ContractError
+    from api.contract.problems import Problem
+
+    try:
+        yield
+    except ContractError as error:
+        faults.extend(error.faults)
+    except (ConfigurationError, Problem) as error:
+        faults.append(_database_sentence(error.__cause__) if error.__cause__ else str(error))
+    except (SQLAlchemyError, CommandError) as error:
+        faults.append(_database_sentence(error))
+
+
+def _database_sentence(error: BaseException) -> str:
+    """What the driver says, without the statement it said it of."""
+    cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    return f"The database cannot be used: {cause}"
+
+
+def _stop(faults: list[str]) -> None:
+    for fault in faults:
+        click.echo(fault, err=True)
+    raise SystemExit(1)

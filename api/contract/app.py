@@ -1,0 +1,294 @@
+"""`ContractApp`: `connexion.FlaskApp` with its contract compiled at start-up.
+
+Everything that is wrong with a contract or its handlers is said at once, when the API is added.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import connexion
+import jsonschema
+import yaml
+from connexion.exceptions import InvalidSpecification, ResolverError
+from connexion.frameworks.flask import flaskify_endpoint
+from connexion.lifecycle import ConnexionResponse
+from connexion.middleware import ConnexionMiddleware
+from connexion.middleware.abstract import AbstractRoutingAPI
+from connexion.middleware.exceptions import ExceptionMiddleware
+from connexion.operations import AbstractOperation
+from connexion.options import SwaggerUIOptions
+from connexion.resolver import Resolver
+from connexion.spec import OpenAPISpecification, Specification, create_spec_validator
+from starlette.exceptions import HTTPException
+
+from api.contract.document import ContractError, Unsupported
+from api.contract.documentation import Documentation
+from api.contract.flask_context import FlaskRunner
+from api.contract.middleware import ContractMiddleware
+from api.contract.operation import CompiledOperation
+from api.contract.problems import MEDIA_TYPE, InternalError, Problem
+from api.contract.routes import Routes
+from api.contract.workers import Workers
+
+logger = logging.getLogger("api.contract")
+
+Handlers = Mapping[str, Callable[..., Any]]
+
+MAX_BODY_BYTES = 1024 * 1024
+
+# Options of Connexion's that put code of the user's into checking or serialising: such an API is left to stock.
+_OPTIONS_LEFT_TO_STOCK = ("validator_map", "uri_parser_class", "security_map", "auth_all_paths", "jsonifier")
+
+
+class ContractApp(connexion.FlaskApp):
+    """A drop-in for `connexion.FlaskApp`, with these arguments beside Connexion's own.
+
+    `workers`: the threads that run handlers. `inline`: operationIds whose handlers never wait and run in the event
+    loop. `max_body_bytes`: the limit over which a body is refused with 413. `landing`: a path that leads to Swagger UI.
+    """
+
+    def __init__(
+        self,
+        import_name: str,
+        *,
+        workers: Workers | None = None,
+        inline: Iterable[str] = (),
+        max_body_bytes: int = MAX_BODY_BYTES,
+        landing: str | None = None,
+        middlewares: list[Any] | None = None,
+        swagger_ui_options: SwaggerUIOptions | None = None,
+        **options: Any,
+    ) -> None:
+        self._routes = Routes()
+        self._documentations: list[Documentation] = []
+        self._endpoints: dict[str, CompiledOperation] = {}
+        self._left_to_stock = False
+        self._workers = workers or Workers()
+        self._inline = frozenset(inline)
+        self._max_body_bytes = max_body_bytes
+        self._landing = landing
+        self._swagger_ui_options = swagger_ui_options
+        stack = list(ConnexionMiddleware.default_middlewares if middlewares is None else middlewares)
+        self._behind = [m for m in ConnexionMiddleware.default_middlewares if m not in _IN_FRONT]
+        position = stack.index(ExceptionMiddleware) + 1 if ExceptionMiddleware in stack else 0
+        stack.insert(position, self._contract_middleware)
+        super().__init__(import_name, middlewares=stack, swagger_ui_options=swagger_ui_options, **options)
+        self._runner = FlaskRunner(self.app)
+        self._wsgi_app = self._middleware_app.asgi_app.app
+        self.add_error_handler(Problem, _answer_problem)
+        self.add_error_handler(HTTPException, _answer_http_exception)
+        self.add_error_handler(Exception, _answer_exception)
+
+    def add_api(
+        self, specification: Path | str | dict[str, Any], *, handlers: Handlers | None = None, **options: Any
+    ) -> None:
+        """Add an API, as in Connexion; with `handlers`, operationIds are their names and none may be missing or left.
+
+        Raises `ContractError` with every fault of the contract and its handlers.
+        """
+        if handlers is not None:
+            options["resolver"] = _HandlerResolver(handlers)
+        ui = options.get("swagger_ui_options") or self._swagger_ui_options or SwaggerUIOptions()
+        ours = not (ui.swagger_ui_template_dir or ui.swagger_ui_config or ui.swagger_ui_template_arguments)
+        if ours:
+            options["swagger_ui_options"] = SwaggerUIOptions(serve_spec=False, swagger_ui=False)
+        try:
+            super().add_api(specification, **options)
+        except InvalidSpecification as error:
+            raise ContractError(self._document_faults(specification, options.get("arguments"))) from error
+        except (OSError, yaml.YAMLError) as error:
+            raise ContractError([f"The contract cannot be read: {_one_line(error)}"]) from error
+        added = self.middleware.apis[-1]
+        api = _ContractAPI(
+            added.specification,
+            base_path=added.base_path,
+            routes=self._routes,
+            handlers=handlers,
+            fallback=lambda data: self.app.json.dumps(data).encode(),
+            **added.kwargs,
+        )
+        if api.faults:
+            raise ContractError(api.faults)
+        self._endpoints.update(api.endpoints)
+        self._left_to_stock = self._left_to_stock or api.left_to_stock
+        if ours and isinstance(added.specification, OpenAPISpecification):
+            self._documentations.append(
+                Documentation(
+                    added.specification.raw,
+                    api.base_path,
+                    json_path=(ui.spec_path or "/openapi.json") if ui.serve_spec else None,
+                    ui_path=ui.swagger_ui_path if ui.swagger_ui else None,
+                    landing=self._landing,
+                )
+            )
+
+    def _document_faults(self, specification: Any, arguments: dict[str, Any] | None) -> list[str]:
+        if not isinstance(specification, dict):
+            path = self.middleware.specification_dir / specification
+            specification = Specification._load_spec_from_file(arguments, path)  # noqa: SLF001
+        if not isinstance(specification, dict) or "openapi" not in specification:
+            return ["The contract does not say which version of OpenAPI it is written in."]
+        validator = create_spec_validator(specification)(OpenAPISpecification.openapi_schema)
+        return [_specification_fault(error) for error in validator.iter_errors(specification)]
+
+    def _contract_middleware(self, app: Any) -> Any:
+        """Called by Connexion when it builds its stack, after everything was added."""
+        stack = self.middleware.middlewares
+        position = stack.index(self._contract_middleware) + 1
+        if stack[position:] != self._behind or self._middleware_app.asgi_app.app is not self._wsgi_app:
+            logger.warning("Middleware stands behind the contract's: every operation is left to stock Connexion.")
+            return app
+        return ContractMiddleware(
+            app,
+            routes=self._routes,
+            documentations=self._documentations,
+            runner=self._runner,
+            prepare=partial(self._runner.prepare, self._endpoints),
+            workers=self._workers,
+            inline=self._inline,
+            max_body_bytes=self._max_body_bytes,
+            # The rules of APIs come later: whatever Flask routes by now is the user's own.
+            owns_unknown_paths=not self._left_to_stock and not any(self.app.url_map.iter_rules()),
+        )
+
+
+class _HandlerResolver(Resolver):
+    """operationId to handler, by name."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        super().__init__(self._find)
+        self._handlers = handlers
+
+    def _find(self, operation_id: str) -> Callable[..., Any]:
+        try:
+            return self._handlers[operation_id]
+        except KeyError:
+            raise ResolverError(f"no handler has the name of the operationId {operation_id!r}") from None
+
+
+class _ContractAPI(AbstractRoutingAPI[CompiledOperation | None]):
+    """One contract compiled into the routes."""
+
+    def __init__(
+        self,
+        specification: Specification,
+        *,
+        routes: Routes,
+        handlers: Handlers | None,
+        strict_validation: bool = False,
+        validate_responses: bool = False,
+        fallback: Callable[[Any], bytes],
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._fallback = fallback
+        self._name = name
+        self.faults: list[str] = []
+        self.endpoints: dict[str, CompiledOperation] = {}
+        self.left_to_stock = False
+        self._routes = routes
+        self._document = specification.raw
+        self._strict = strict_validation
+        self._validate_responses = validate_responses
+        self._unsupported = [name for name in _OPTIONS_LEFT_TO_STOCK if options.get(name)]
+        self._seen: set[str] = set()
+        super().__init__(specification, **options)
+        if handlers is not None:
+            self.faults.extend(
+                f"The handler {name!r} has no operation in the contract." for name in handlers if name not in self._seen
+            )
+
+    def make_operation(self, operation: AbstractOperation) -> CompiledOperation | None:
+        if operation.operation_id in self._seen:
+            self.faults.append(f"The operationId {operation.operation_id!r} is given twice.")
+        self._seen.add(operation.operation_id)
+        try:
+            self._refuse_options()
+            compiled = CompiledOperation(
+                operation,
+                self._document,
+                strict=self._strict,
+                pythonic_params=self.pythonic_params,
+                validate_responses=self._validate_responses,
+                fallback=self._fallback,
+            )
+        except Unsupported as unsupported:
+            logger.warning("%s is left to stock Connexion: it has %s.", operation.operation_id, unsupported)
+            self.left_to_stock = True
+            return None
+        self.faults.extend(compiled.signature_faults())
+        return compiled
+
+    def _refuse_options(self) -> None:
+        if self._unsupported:
+            raise Unsupported(f"the option {self._unsupported[0]}")
+
+    @staticmethod
+    def _framework_path_and_name(operation: AbstractOperation, path: str) -> tuple[str, str]:
+        return path, operation.operation_id
+
+    def _add_operation_internal(
+        self,
+        method: str,
+        path: str,
+        operation: CompiledOperation | None,
+        name: str | None = None,  # noqa: ARG002  # Connexion's signature
+    ) -> None:
+        self._routes.add(self.base_path + path, method.upper(), operation)
+        if operation is not None:
+            blueprint = self._name or flaskify_endpoint(self.base_path) or "/"
+            self.endpoints[f"{blueprint}.{operation.endpoint}"] = operation
+
+    def _add_resolver_error_handler(self, method: str, path: str, err: ResolverError) -> None:  # noqa: ARG002  # as above
+        self.left_to_stock = True
+        self._routes.add(self.base_path + path, method.upper(), None)
+
+    def _handle_add_operation_error(self, path: str, method: str, exc: Exception) -> None:
+        where = f"{method.upper()} {path}"
+        if isinstance(exc, ContractError):
+            self.faults.extend(f"{where}: {fault}" for fault in exc.faults)
+        elif isinstance(exc, ResolverError):
+            self.faults.append(f"{where}: {_one_line(exc.args[0])}.")
+        else:
+            self.faults.append(f"{where}: {_one_line(exc)}")
+
+
+_IN_FRONT = ConnexionMiddleware.default_middlewares[
+    : ConnexionMiddleware.default_middlewares.index(ExceptionMiddleware) + 1
+]
+
+
+def _one_line(error: object) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
+def _specification_fault(error: jsonschema.ValidationError) -> str:
+    while error.context:  # the branch that fits best says most
+        error = min(error.context, key=jsonschema.exceptions.relevance)
+    where = "/".join(str(segment).replace("~", "~0").replace("/", "~1") for segment in error.absolute_path)
+    return f"The contract is not OpenAPI at #/{where}: {_one_line(error.message)}"
+
+
+def _answer_problem(_request: Any, problem: Exception) -> ConnexionResponse:
+    assert isinstance(problem, Problem)  # registered for this class alone
+    return ConnexionResponse(
+        status_code=problem.status,
+        mimetype=MEDIA_TYPE,
+        content_type=MEDIA_TYPE,
+        body=problem.content(),
+        headers=problem.headers,
+    )
+
+
+def _answer_http_exception(request: Any, error: Exception) -> ConnexionResponse:
+    assert isinstance(error, HTTPException)  # registered for this class alone
+    return _answer_problem(request, Problem(error.detail, status=error.status_code, headers=error.headers))
+
+
+def _answer_exception(request: Any, error: Exception) -> ConnexionResponse:
+    logger.error("A request failed.", exc_info=error)
+    return _answer_problem(request, InternalError())

@@ -1,0 +1,64 @@
+"""The contract as a document: found, read, resolved, and published as it was written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+import yaml
+
+
+class ContractError(Exception):
+    """A contract that cannot be served; `faults` holds one sentence for each thing wrong with it."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))
+
+
+class Unsupported(Exception):  # not an error: the operation is left to stock Connexion
+    """A feature of an operation that the compiler does not know."""
+
+
+def find_contract(name: str, package: Path) -> Path:
+    """Where the contract is: inside the package (a wheel), else beside it (a checkout)."""
+    inside = package / "openapi" / name
+    return inside if inside.exists() else package.parent / "openapi" / name
+
+
+def resolve(document: Mapping[str, Any], node: Any) -> Any:
+    """The node, or what its `$ref` points to within the document."""
+    seen = set()
+    while isinstance(node, Mapping) and "$ref" in node:
+        reference = node["$ref"]
+        if not reference.startswith("#/"):
+            raise Unsupported(f"a reference to another file ({reference})")
+        if reference in seen:
+            raise ContractError([f"The reference {reference} leads back to itself."])
+        seen.add(reference)
+        node = _follow(document, reference)
+    return node
+
+
+def published(document: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The document as clients get it: `$ref`s and prose as written, `servers` saying where this copy is served."""
+    return {**document, "servers": [{"url": path or "/"}]}
+
+
+def as_json(document: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(document, default=str)
+
+
+def as_yaml(document: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()
+
+
+def _follow(document: Mapping[str, Any], reference: str) -> Any:
+    node: Any = document
+    for segment in reference[2:].split("/"):
+        key = unquote(segment).replace("~1", "/").replace("~0", "~")
+        if not isinstance(node, Mapping) or key not in node:
+            raise ContractError([f"The reference {reference} points to nothing."])
+        node = node[key]
+    return node

@@ -1,0 +1,184 @@
+"""The compiled operations as ASGI middleware, in front of Connexion's own stack.
+
+Finds the operation, checks the request in the event loop (a refusal costs no thread), runs the handler in a worker
+thread, sends its answer. Whatever it does not know goes to the stack behind it, untouched.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from api.contract.body import entity_of, read_body
+from api.contract.documentation import Documentation
+from api.contract.flask_context import Call, FlaskRunner
+from api.contract.operation import CompiledOperation
+from api.contract.problems import InternalError, MethodNotAllowed, NotFound, Problem
+from api.contract.response import Answer, ContractBreach, problem_answer
+from api.contract.routes import Routes
+from api.contract.workers import Workers
+
+logger = logging.getLogger("api.contract")
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_OPTIONS = "OPTIONS"
+
+
+class ContractMiddleware:
+    """Answers what is compiled, from a table made at start-up."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        routes: Routes,
+        documentations: Sequence[Documentation],
+        runner: FlaskRunner,
+        prepare: Callable[[], None],
+        workers: Workers,
+        inline: frozenset[str],
+        max_body_bytes: int,
+        owns_unknown_paths: bool,
+    ) -> None:
+        self.app = app
+        self._routes = routes
+        self._documentations = documentations
+        self._prepare: Callable[[], None] | None = prepare
+        self._runner = runner
+        self._workers = workers
+        self._inline = inline
+        self._max_body_bytes = max_body_bytes
+        self._owns_unknown_paths = owns_unknown_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self._prepare is not None:  # not before Connexion has registered the APIs with Flask
+            self._prepare()
+            self._prepare = None
+        try:
+            answer = await self._answer(scope, receive, send)
+        except Problem as problem:
+            answer = problem_answer(problem)
+        if answer is not None:
+            await send_answer(answer, send, head=scope["method"] == "HEAD")
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """The answer, or None where one was sent already."""
+        path = route_path(scope)
+        match = self._routes.find(path)
+        if match is None:
+            return await self._unknown(path, scope, receive, send)
+        route, values = match
+        method = scope["method"]
+        operation = route.operations.get("GET" if method == "HEAD" else method, _ABSENT)
+        if operation is None or (method == "HEAD" and "HEAD" in route.operations):
+            await self._stock(scope, receive, send)
+            return None
+        if isinstance(operation, CompiledOperation):
+            return await self._run(operation, values, scope, receive, send)
+        if method == _OPTIONS:
+            return Answer(204, [(b"allow", route.allow.encode())], b"")
+        raise MethodNotAllowed(route.allow)
+
+    async def _unknown(self, path: str, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        for documentation in self._documentations:
+            answer = documentation.answer(path, scope["method"], scope["headers"], scope.get("root_path", ""))
+            if answer is not None:
+                return answer
+        if self._owns_unknown_paths:
+            raise NotFound("There is nothing at this path.")
+        await self.app(scope, receive, send)
+        return None
+
+    async def _run(
+        self, operation: CompiledOperation, values: list[str], scope: Scope, receive: Receive, send: Send
+    ) -> Answer | None:
+        headers = scope["headers"]
+        content: bytes | None = None
+        validator = None
+        if operation.body is not None:
+            validator = operation.check_body_headers(headers, self._max_body_bytes)
+            content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
+        arguments = operation.bind(values, scope["query_string"], headers, content, validator)
+        call = Call(operation, dict(scope), arguments, content or b"")
+        context = copy_context()
+        try:
+            if operation.name in self._inline:
+                answer: Answer = context.run(self._runner.run, call)
+            else:
+                lane = self._workers.read if operation.method == "GET" else self._workers.write
+                answer = await self._workers.run(lane, partial(context.run, self._runner.run, call))
+            if answer.stream is not None:
+                await self._stream(answer, context, scope, send)
+                return None
+        except Problem as problem:
+            return self._raised(operation, problem)
+        except ContractBreach as breach:
+            return self._broken(breach)
+        return answer
+
+    def _raised(self, operation: CompiledOperation, problem: Problem) -> Answer:
+        try:
+            return operation.responses.problem(problem, checked=True)
+        except ContractBreach as breach:
+            return self._broken(breach)
+
+    def _broken(self, breach: ContractBreach) -> Answer:
+        logger.error("%s", breach)
+        return problem_answer(InternalError())
+
+    async def _stream(self, answer: Answer, context: Any, scope: Scope, send: Send) -> None:
+        """A streamed response of Flask's: chunk by chunk, in the context of its request."""
+        chunks = iter(answer.stream or ())
+        read = self._workers.read
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        try:
+            if scope["method"] != "HEAD":
+                while chunk := await self._workers.run(read, partial(context.run, next, chunks, b"")):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        finally:
+            close = getattr(answer.stream, "close", None)
+            if close is not None:
+                await self._workers.run(read, partial(context.run, close))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _stock(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Connexion's own stack, with the body read before: its limit holds, and a chunked one has a length again."""
+        entity = entity_of(scope["headers"], self._max_body_bytes)
+        if not entity.present or entity.length is not None:
+            await self.app(scope, receive, send)
+            return
+        content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
+        headers = [(k, v) for k, v in scope["headers"] if k != b"transfer-encoding"]
+        scope = {**scope, "headers": [*headers, (b"content-length", b"%d" % len(content))]}
+        messages = iter([{"type": "http.request", "body": content, "more_body": False}])
+
+        async def replay() -> Message:
+            return next(messages, None) or await receive()
+
+        await self.app(scope, replay, send)
+
+
+async def send_answer(answer: Answer, send: Send, *, head: bool) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": b"" if head else answer.body})
+
+
+def route_path(scope: Scope) -> str:
+    """The path within the application: without the prefix that a proxy or a mount took care of."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+        return path[len(root) :]
+    return path
+
+
+_ABSENT = object()

@@ -1,0 +1,30 @@
+"""The JSON shape of a row. Requests are checked by the contract: these schemas only dump."""
+
+from marshmallow import fields
+from marshmallow_sqlalchemy import SQLAlchemyAutoSchema
+
+from api.models import Post, User
+
+
+class UserSchema(SQLAlchemyAutoSchema[User]):
+    """A user, every column."""
+
+    class Meta:
+        model = User
+
+
+class PostSchema(SQLAlchemyAutoSchema[Post]):
+    """A post, every column, and its author."""
+
+    class Meta:
+        model = Post
+        include_fk = True
+        fields = ("id", "title", "content", "user_id", "author")  # in this order
+
+    author = fields.Nested(UserSchema)
+
+
+user_schema = UserSchema()
+users_schema = UserSchema(many=True)
+post_schema = PostSchema()
+posts_schema = PostSchema(many=True)

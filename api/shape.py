@@ -1,0 +1,173 @@
+"""A marshmallow schema compiled: the columns it shows, and a function from their rows to what `schema.dump` would give.
+
+`dump` of 100 users takes 245 µs, the compiled function 7 (marshmallow 4.4, Python 3.11). What cannot be
+shown to give the same is refused when the application starts; `tests/test_shape.py` compares the two.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import eq
+from typing import Any
+
+from marshmallow import Schema, fields
+from sqlalchemy import ColumnElement, FromClause, Row, TypeDecorator, inspect, literal_column, select
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipDirection, RelationshipProperty
+
+# Fields that serialize a value without a look at the object it came from.
+_SCALARS = frozenset(
+    {
+        fields.AwareDateTime,
+        fields.Boolean,
+        fields.Date,
+        fields.DateTime,
+        fields.Decimal,
+        fields.Email,
+        fields.Float,
+        fields.Integer,
+        fields.NaiveDateTime,
+        fields.String,
+        fields.Time,
+        fields.UUID,
+        fields.Url,
+    }
+)
+
+# What these fields do to a value of this type is nothing.
+_UNCHANGED = frozenset({(fields.Integer, int), (fields.String, str), (fields.Boolean, bool)})
+
+# The methods through which a schema reaches `dump`.
+_DUMPING = ("dump", "_serialize", "get_attribute", "_invoke_dump_processors")
+
+_FORMAT = DefaultDialect().identifier_preparer.format_column
+
+
+class UnsupportedSchema(TypeError):
+    """A schema whose compiled form could differ from its `dump`."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a schema shows of a row."""
+
+    source: FromClause
+    """The table, joined to those of nested schemas."""
+    columns: tuple[ColumnElement[Any], ...]
+    """To select from `source`."""
+    returning: tuple[ColumnElement[Any], ...]
+    """The same from an INSERT or UPDATE, where nothing can be joined."""
+    dump_many: Callable[[Iterable[Row[Any]]], list[dict[str, Any]]]
+    """`schema.dump(objects, many=True)`, from rows of `columns` or `returning`."""
+
+    def dump(self, row: Row[Any]) -> dict[str, Any]:
+        """`schema.dump(object)`, from one row."""
+        return self.dump_many((row,))[0]
+
+
+def shape_of(schema: Schema) -> Shape:
+    """The shape of a schema; raises `UnsupportedSchema`."""
+    return _Compiler(schema).shape()
+
+
+class _Compiler:
+    def __init__(self, schema: Schema) -> None:
+        self.mapper = _mapper(schema)
+        self.table = self.mapper.local_table
+        self.source: FromClause = self.table
+        self.columns: list[ColumnElement[Any]] = []
+        self.returning: list[ColumnElement[Any]] = []
+        self.converters: dict[str, Callable[[Any], Any]] = {}
+        self.members = ", ".join(self.member(schema, name) for name in schema.dump_fields)
+
+    def shape(self) -> Shape:
+        values = "".join(f"v{number}, " for number in range(len(self.columns)))
+        # The source holds member names as literals and nothing else from outside.
+        source = f"lambda rows: [{{{self.members}}} for {values} in rows]"
+        dump_many = eval(source, dict(self.converters))  # noqa: S307
+        return Shape(self.source, tuple(self.columns), tuple(self.returning), dump_many)
+
+    def member(self, schema: Schema, name: str) -> str:
+        """The source of one member of the outer object."""
+        field = schema.dump_fields[name]
+        if type(field) is fields.Nested:
+            return f"{_key(field, name)!r}: {{{self.nested(field, name)}}}"
+        column = self.table.c[_column_name(self.mapper, field, name)]
+        return f"{_key(field, name)!r}: {self.value(field, name, column, column)}"
+
+    def nested(self, field: fields.Nested, name: str) -> str:
+        """The source of the members of a nested object: joined when selected, looked up when returned."""
+        relationship = self.mapper.relationships.get(field.attribute or name)
+        if relationship is None or not _is_one_always(relationship) or field.many or field.schema.many:
+            raise UnsupportedSchema(f"{name}: only a relationship to one row that is always there can be nested")
+        mapper = _mapper(field.schema)
+        related = mapper.local_table.alias(name)
+        ((local, remote),) = relationship.local_remote_pairs
+        remote_id = related.c[str(remote.key)]
+        self.source = self.source.join(related, remote_id == local)
+        # In RETURNING a column would lose its table's name on SQLite, and bring its table along on an INSERT.
+        returned_local: ColumnElement[Any] = literal_column(_FORMAT(local, use_table=True))
+        members = []
+        for inner_name, inner in field.schema.dump_fields.items():
+            column = related.c[_column_name(mapper, inner, inner_name)]
+            looked_up = select(column).where(remote_id == returned_local).scalar_subquery()
+            value = self.value(inner, inner_name, column.label(f"{name}_{column.key}"), looked_up)
+            members.append(f"{_key(inner, inner_name)!r}: {value}")
+        return ", ".join(members)
+
+    def value(
+        self, field: fields.Field[Any], name: str, selected: ColumnElement[Any], returned: ColumnElement[Any]
+    ) -> str:
+        """The source of one value, taken from the next column."""
+        value = f"v{len(self.columns)}"
+        self.columns.append(selected)
+        self.returning.append(returned)
+        if _is_unchanged(field, selected):
+            return value
+        converter = f"convert_{value}"
+        self.converters[converter] = lambda given: field._serialize(given, name, None)  # noqa: SLF001
+        return f"{converter}({value})"
+
+
+def _mapper(schema: Schema) -> Mapper[Any]:
+    """The mapper of a schema's model, once nothing stands between the model and the fields."""
+    for method in _DUMPING:
+        if getattr(type(schema), method) is not getattr(Schema, method):
+            raise UnsupportedSchema(f"{type(schema).__name__} overrides {method}")
+    if schema._hooks["pre_dump"] or schema._hooks["post_dump"]:  # noqa: SLF001  # marshmallow has no other way to ask
+        raise UnsupportedSchema(f"{type(schema).__name__} has a hook before or after dump")
+    if schema.dict_class is not dict:
+        raise UnsupportedSchema(f"{type(schema).__name__} dumps to {schema.dict_class.__name__}")
+    model = getattr(schema.opts, "model", None)
+    if model is None:
+        raise UnsupportedSchema(f"{type(schema).__name__} has no model")
+    mapper: Mapper[Any] = inspect(model)
+    return mapper
+
+
+def _column_name(mapper: Mapper[Any], field: fields.Field[Any], name: str) -> str:
+    if type(field) not in _SCALARS:
+        raise UnsupportedSchema(f"{name}: {type(field).__name__} is not known to depend on its value alone")
+    attribute = mapper.attrs.get(field.attribute or name)
+    if not isinstance(attribute, ColumnProperty) or attribute.columns[0].table is not mapper.local_table:
+        raise UnsupportedSchema(f"{name}: not a column of {mapper.local_table}")
+    return str(attribute.columns[0].key)
+
+
+def _is_unchanged(field: fields.Field[Any], column: ColumnElement[Any]) -> bool:
+    return (
+        (type(field), column.type.python_type) in _UNCHANGED
+        and not isinstance(column.type, TypeDecorator)
+        and not getattr(field, "as_string", False)
+    )
+
+
+def _is_one_always(relationship: RelationshipProperty[Any]) -> bool:
+    """Whether the join is `foreign key = its target` and nothing more, over a column that is never null."""
+    join = relationship.primaryjoin
+    if relationship.direction is not RelationshipDirection.MANYTOONE or getattr(join, "operator", None) is not eq:
+        return False
+    return all(not local.nullable and local.references(remote) for local, remote in relationship.local_remote_pairs)
+
+
+def _key(field: fields.Field[Any], name: str) -> str:
+    return field.data_key if field.data_key is not None else name

@@ -1,0 +1,55 @@
+"""The operations on users."""
+
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, insert, select, update
+
+from api.contract.problems import NotFound
+from api.database import read, write
+from api.models import User
+from api.paging import Page, page, select_page
+from api.schemas import user_schema
+from api.shape import shape_of
+
+_users = User.__table__
+_user = shape_of(user_schema)
+_is_asked_for = _users.c.id == bindparam("user_id")
+
+_PAGE = select_page(_user, _users.c.id)
+_SELECT = select(*_user.columns).where(_is_asked_for)
+_INSERT = insert(_users).returning(*_user.returning)
+_UPDATE = update(_users).where(_is_asked_for).returning(*_user.returning)
+_DELETE = delete(_users).where(_is_asked_for).returning(_users.c.id)
+
+
+def list_users(limit: int, cursor: str | None = None) -> Page:
+    """List users, one page at a time."""
+    return page(_user, _PAGE, "users", limit, cursor)
+
+
+def create_user(body: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Create a user."""
+    user = _user.dump(_found(write(_INSERT, body)))
+    return user, 201, {"Location": f"users/{user['id']}"}
+
+
+def get_user(user_id: int) -> dict[str, Any]:
+    """Get a user."""
+    return _user.dump(_found(*read(_SELECT, {"user_id": user_id})))
+
+
+def update_user(user_id: int, body: dict[str, Any]) -> dict[str, Any]:
+    """Change a user's name, e-mail address or both."""
+    return _user.dump(_found(write(_UPDATE, {**body, "user_id": user_id})))
+
+
+def delete_user(user_id: int) -> dict[str, str]:
+    """Delete a user; the posts go too, by their foreign key."""
+    _found(write(_DELETE, {"user_id": user_id}))
+    return {"message": "User deleted successfully"}
+
+
+def _found(row: Row[Any] | None = None) -> Row[Any]:
+    if row is None:
+        raise NotFound("User not found")
+    return row

@@ -1,0 +1,202 @@
+"""Settings: what they are called, what they may be, and what happens when they are not."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from api.config import ConfigurationError, Settings, settings_fields
+
+
+def test_without_any_setting_the_defaults_hold():
+    settings = Settings.from_env({})
+
+    assert settings == Settings(
+        database_url=f"sqlite:///{Path.cwd()}/app.db",
+        write_threads=1,
+        flask_config={"SECRET_KEY": None, "SQLALCHEMY_DATABASE_URI": f"sqlite:///{Path.cwd()}/app.db"},
+    )
+
+
+def test_the_environment_sets_every_setting():
+    settings = Settings.from_env(
+        {
+            "DATABASE_URL": "postgres://me:secret@db.example/api",
+            "SECRET_KEY": "secret",
+            "API_READ_THREADS": "8",
+            "API_WRITE_THREADS": "3",
+            "API_QUEUE_SIZE": "10",
+            "API_MAX_BODY_BYTES": "2048",
+            "API_REQUEST_TIMEOUT_SECONDS": "1.5",
+            "API_LOCK_TIMEOUT_SECONDS": "2.5",
+            "API_CONNECT_TIMEOUT_SECONDS": "3.5",
+            "API_POOL_TIMEOUT_SECONDS": "4.5",
+            "API_STATEMENT_TIMEOUT_SECONDS": "5.5",
+            "API_SHUTDOWN_TIMEOUT_SECONDS": "6.5",
+            "API_RESPONSE_VALIDATION": "no",
+            "API_CORS_ORIGINS": "https://a.example, https://b.example,",
+            "API_TRUSTED_PROXIES": "10.0.0.1",
+            "API_LOG_LEVEL": "DEBUG",
+        }
+    )
+
+    assert settings == Settings(
+        database_url="postgresql+psycopg://me:secret@db.example/api",
+        secret_key="secret",  # of this test
+        read_threads=8,
+        write_threads=3,
+        queue_size=10,
+        max_body_bytes=2048,
+        request_timeout_seconds=1.5,
+        lock_timeout_seconds=2.5,
+        connect_timeout_seconds=3.5,
+        pool_timeout_seconds=4.5,
+        statement_timeout_seconds=5.5,
+        shutdown_timeout_seconds=6.5,
+        response_validation=False,
+        cors_origins=("https://a.example", "https://b.example"),
+        trusted_proxies=("10.0.0.1",),
+        log_level="debug",
+        flask_config={
+            "SECRET_KEY": "secret",
+            "SQLALCHEMY_DATABASE_URI": "postgresql+psycopg://me:secret@db.example/api",
+        },
+    )
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    assert Settings.from_env(dict.fromkeys(("DATABASE_URL", "SECRET_KEY", "API_QUEUE_SIZE"), "")) == (
+        Settings.from_env({})
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("API_POOL_TIMEOUT_SECONDS", "soon", "API_POOL_TIMEOUT_SECONDS='soon': could not convert string to float"),
+        ("API_POOL_TIMEOUT_SECONDS", "nan", "API_POOL_TIMEOUT_SECONDS='nan': not between 0.1 and 86400"),
+        ("API_POOL_TIMEOUT_SECONDS", "inf", "API_POOL_TIMEOUT_SECONDS='inf': not between 0.1 and 86400"),
+        ("API_READ_THREADS", "many", "API_READ_THREADS='many': invalid literal for int() with base 10"),
+        ("API_READ_THREADS", "0", "API_READ_THREADS='0': not between 1 and 256"),
+        ("API_RESPONSE_VALIDATION", "maybe", "API_RESPONSE_VALIDATION='maybe': not true or false"),
+        ("API_LOG_LEVEL", "loud", "API_LOG_LEVEL='loud': not one of critical, error, warning, info, debug"),
+        ("DATABASE_URL", "mysql://me:secret@db/api", "DATABASE_URL: mysql is neither sqlite nor postgresql"),
+        ("DATABASE_URL", "me:secret@db", "The database's URL is not a URL."),
+        ("DATABASE_URL", "postgres://me:secret@db:port/api", "The database's URL is not a URL."),
+    ],
+)
+def test_an_unusable_value_is_refused_in_a_sentence(name, value, sentence):
+    with pytest.raises(ConfigurationError) as refusal:
+        Settings.from_env({name: value})
+
+    assert str(refusal.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("API_READ_THREAD", "API_READ_THREAD is not a setting. Did you mean API_READ_THREADS?"),
+        ("API_XYZZY", "API_XYZZY is not a setting."),
+    ],
+)
+def test_an_unknown_name_is_warned_about(caplog, name, warning):
+    with caplog.at_level(logging.WARNING):
+        Settings.from_env({name: "1", "PATH": "/bin"})
+
+    assert caplog.messages == [warning]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("sqlite:////var/data.db", "sqlite:////var/data.db"),
+        ("sqlite:///data.db?timeout=1", f"sqlite:///{Path.cwd()}/data.db?timeout=1"),
+        ("sqlite://", "sqlite://"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite:///file:shared?mode=memory&uri=true", "sqlite:///file:shared?mode=memory&uri=true"),
+        ("postgresql://db/api", "postgresql+psycopg://db/api"),
+        ("postgresql+psycopg2://db/api", "postgresql+psycopg2://db/api"),
+    ],
+)
+def test_a_url_names_its_driver_and_an_absolute_path(given, kept):
+    assert Settings.from_env({"DATABASE_URL": given}).database_url == kept
+
+
+@pytest.mark.parametrize(
+    ("url", "in_memory"),
+    [
+        ("sqlite://", True),
+        ("sqlite:///:memory:", True),
+        ("sqlite:///file::memory:?uri=true", True),
+        ("sqlite:///file:shared?mode=memory&uri=true", True),
+        ("sqlite:///app.db", False),
+        ("postgresql://db/api", False),
+    ],
+)
+def test_a_database_in_memory_is_known(url, in_memory):
+    assert Settings.from_config({"SQLALCHEMY_DATABASE_URI": url}).in_memory is in_memory
+
+
+class Config:
+    """A configuration as Flask's documentation writes it."""
+
+    TESTING = True
+    SQLALCHEMY_DATABASE_URI = "sqlite:///:memory:"
+    SECRET_KEY = "secret"  # of this test
+    API_QUEUE_SIZE = 3
+    API_CORS_ORIGINS = ("https://a.example",)
+    API_RESPONSE_VALIDATION = False
+    lower = "no setting"
+
+
+@pytest.mark.parametrize(
+    "config", [Config, Config(), {name: value for name, value in vars(Config).items() if name[0] != "_"}]
+)
+def test_a_configuration_is_a_class_an_object_or_a_mapping(config):
+    settings = Settings.from_config(config)
+
+    assert (settings.queue_size, settings.cors_origins, settings.response_validation) == (
+        3,
+        ("https://a.example",),
+        False,
+    )
+    assert settings.flask_config == {name: value for name, value in vars(Config).items() if name.isupper()}
+
+
+def test_a_configuration_hides_the_environment(monkeypatch):
+    monkeypatch.setenv("API_QUEUE_SIZE", "3")
+
+    assert Settings.from_config({}).queue_size == 1000
+    assert Settings.from_config({}).database_url == f"sqlite:///{Path.cwd()}/app.db"
+
+
+def test_a_url_in_a_configuration_is_kept_as_given():
+    settings = Settings.from_config({"SQLALCHEMY_DATABASE_URI": "sqlite:///data.db"})
+
+    assert settings.database_url == settings.flask_config["SQLALCHEMY_DATABASE_URI"] == "sqlite:///data.db"
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ("api.Config", "'api.Config': a configuration is a mapping, an object or a class, not a name."),
+        ({"API_QUEUE_SIZE": [1]}, "API_QUEUE_SIZE=[1]: int() argument must be a string"),
+        ({"API_LOG_LEVEL": 3}, "API_LOG_LEVEL=3: not a text"),
+        ({"SQLALCHEMY_DATABASE_URI": "nonsense"}, "The database's URL is not a URL."),
+    ],
+)
+def test_an_unusable_configuration_is_refused_in_a_sentence(config, sentence):
+    with pytest.raises(ConfigurationError) as refusal:
+        Settings.from_config(config)
+
+    assert str(refusal.value).startswith(sentence)
+
+
+def test_secrets_stay_out_of_the_settings_repr():
+    settings = Settings.from_env({"DATABASE_URL": "postgres://me:secret@db/api", "SECRET_KEY": "secret"})
+
+    assert "secret" not in repr(settings).replace("secret_key", "")
+
+
+def test_every_setting_describes_itself():
+    assert all(spec.metadata["description"].endswith(".") for spec in settings_fields())

@@ -1,0 +1,274 @@
+"""Reads and writes, and what a client is told when the database refuses or cannot answer."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from flask import Flask, current_app
+from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import NullPool
+
+from api import database, posts
+from api.config import Settings
+from api.contract.problems import Unavailable
+from api.database import db, read, write
+from api.models import EmailTaken, Post, UnknownUser, User, UsernameTaken
+
+_ALL = select(User.__table__.c.username)
+_NEW = insert(User.__table__).returning(User.__table__.c.id)
+ANN = {"username": "ann", "email": "ann@example.com"}
+
+
+@contextmanager
+def serving(**config):
+    """A Flask application of its own on some database, and its context."""
+    settings = Settings.from_config({"API_LOCK_TIMEOUT_SECONDS": 0.2, "API_POOL_TIMEOUT_SECONDS": 0.2, **config})
+    flask_app = Flask(__name__)
+    flask_app.config.update(settings.flask_config)
+    database.init_app(flask_app, settings)
+    with flask_app.app_context():
+        yield flask_app
+    database.dispose(flask_app)
+
+
+@pytest.fixture
+def short(app, database_url):
+    """The run's database, with short timeouts."""
+    with serving(SQLALCHEMY_DATABASE_URI=database_url, API_STATEMENT_TIMEOUT_SECONDS=0.3) as flask_app:
+        yield flask_app
+    database.dispose(app.app)  # a test may have ended the connections of its pools too
+
+
+@pytest.fixture
+def on_sqlite(database_url):
+    if not database_url.startswith("sqlite"):
+        pytest.skip("about SQLite")
+
+
+@pytest.fixture
+def on_postgresql(database_url):
+    if not database_url.startswith("postgresql"):
+        pytest.skip("about PostgreSQL")
+
+
+def test_a_write_is_there_for_the_next_read(db):
+    row = write(_NEW, ANN)
+
+    assert row.id == 1
+    assert [row.username for row in read(_ALL, {})] == ["ann"]
+
+
+def test_a_write_that_touches_no_row_is_none(db):
+    assert write(User.__table__.delete().returning(User.__table__.c.id), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("taken", "problem"),
+    [({"email": "other@example.com"}, UsernameTaken), ({"username": "other"}, EmailTaken)],
+)
+def test_a_refused_constraint_is_its_problem(db, taken, problem):
+    write(_NEW, ANN)
+
+    with pytest.raises(problem) as refusal:
+        write(_NEW, {**ANN, **taken})
+
+    assert refusal.value.body() == {
+        "type": problem.type,
+        "title": problem.title,
+        "status": 400,
+        "detail": problem.default_detail,
+        "error": problem.default_detail,
+        "errors": [{"in": "body", "pointer": problem.pointer, "detail": problem.default_detail}],
+    }
+    assert len(read(_ALL, {})) == 1
+
+
+def test_a_constraint_without_a_problem_is_an_error(db):
+    with pytest.raises(IntegrityError):
+        write(_NEW, {"id": write(_NEW, ANN).id, "username": "other", "email": "other@example.com"})
+
+
+def test_an_author_who_goes_while_a_post_is_written_is_unknown(on_postgresql, db):
+    with pytest.raises(UnknownUser):
+        write(insert(Post.__table__).returning(Post.__table__.c.id), {"title": "a", "content": "b", "user_id": 999})
+
+
+def test_a_post_of_nobody_is_refused(db):
+    with pytest.raises(UnknownUser):
+        posts.create_post({"title": "a", "content": "b", "user_id": 999})
+
+
+def test_a_mistake_of_ours_stays_an_error(db):
+    with pytest.raises(DBAPIError):
+        read(text("SELECT * FROM nothing"), {})
+
+
+def test_sessions_see_what_was_written_and_the_other_way_round(db):
+    write(_NEW, ANN)
+    db.session.add(User(username="bob", email="bob@example.com"))
+    db.session.commit()
+
+    assert User.query.count() == len(read(_ALL, {})) == 2
+
+
+def test_an_open_session_keeps_nobody_waiting(short, db):
+    write(_NEW, ANN)
+    assert User.query.count() == 1
+
+    write(_NEW, {"username": "bob", "email": "bob@example.com"})
+
+    assert len(read(_ALL, {})) == 2
+
+
+def test_a_locked_database_is_unavailable_to_writes_and_open_to_reads(short, database_url):
+    other = create_engine(database_url)
+    with other.connect() as connection:
+        lock = "BEGIN IMMEDIATE" if other.name == "sqlite" else "LOCK TABLE users IN EXCLUSIVE MODE"
+        connection.exec_driver_sql(lock)
+        started = time.monotonic()
+        with pytest.raises(Unavailable) as refusal:
+            write(_NEW, ANN)
+        waited = time.monotonic() - started
+        assert read(_ALL, {}) == []
+    other.dispose()
+
+    assert refusal.value.headers == {"Retry-After": "1"}
+    assert 0.1 < waited < 2
+    assert write(_NEW, ANN).id is not None
+
+
+def test_writers_wait_their_turn(app):
+    def write_some(worker):
+        with app.app.app_context():
+            for number in range(10):
+                write(_NEW, {"username": f"{worker}-{number}", "email": f"{worker}-{number}"})
+
+    threads = [threading.Thread(target=write_some, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    with app.app.app_context():
+        assert len(read(_ALL, {})) == 40
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://nobody@127.0.0.1:1/nothing", "sqlite:////nonexistent/folder/api.db"]
+)
+def test_a_database_out_of_reach_is_unavailable(url):
+    with serving(SQLALCHEMY_DATABASE_URI=url):
+        with pytest.raises(Unavailable):
+            read(_ALL, {})
+        with pytest.raises(Unavailable):
+            write(_NEW, ANN)
+
+
+def test_a_pool_with_no_free_connection_is_unavailable(app, database_url):
+    with serving(SQLALCHEMY_DATABASE_URI=database_url, API_READ_THREADS=1):
+        reader = current_app.extensions["api.database"].reader
+        with reader.connect(), pytest.raises(Unavailable):
+            read(_ALL, {})
+
+        assert read(_ALL, {}) == []
+
+
+def test_a_full_disk_is_unavailable(on_sqlite, short):
+    with db.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+    with pytest.raises(Unavailable):
+        write(_NEW, {"username": "ann", "email": "long" * 10_000})
+
+
+def test_a_file_that_is_no_database_is_an_error(on_sqlite, tmp_path):
+    (tmp_path / "api.db").write_text("This is not a database. " * 100)
+
+    with serving(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/api.db"), pytest.raises(DBAPIError):
+        read(_ALL, {})
+
+
+def test_a_committed_row_survives_a_power_cut(on_sqlite, db):
+    with db.engine.connect() as connection:
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+            for pragma in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+
+    assert pragmas == ["wal", 2, 1]
+
+
+def test_a_read_that_meets_a_dead_connection_is_tried_once_more(on_postgresql, short, database_url):
+    read(_ALL, {})
+    _end_connections(database_url)
+
+    assert read(_ALL, {}) == []
+
+
+def test_a_write_that_meets_a_dead_connection_is_not_tried_again(on_postgresql, short, database_url):
+    write(_NEW, ANN)
+    _end_connections(database_url)
+
+    with pytest.raises(Unavailable):
+        write(_NEW, {"username": "bob", "email": "bob@example.com"})
+
+    assert [row.username for row in read(_ALL, {})] == ["ann"]
+    assert write(_NEW, {"username": "bob", "email": "bob@example.com"}) is not None
+
+
+def test_a_statement_that_takes_too_long_is_unavailable(on_postgresql, short):
+    with pytest.raises(Unavailable):
+        read(text("SELECT pg_sleep(5)"), {})
+
+
+def test_a_database_in_memory_is_one_for_all_threads():
+    with serving(SQLALCHEMY_DATABASE_URI="sqlite:///:memory:") as flask_app:
+        db.create_all()
+        db.session.add(User(**ANN))
+        db.session.commit()
+        seen = []
+
+        def look():
+            with flask_app.app_context():
+                seen.extend(row.username for row in read(_ALL, {}))
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+        assert seen == ["ann"]
+        assert write(_NEW, {"username": "bob", "email": "bob@example.com"}).id == 2
+        assert User.query.count() == 2
+
+
+def test_two_applications_in_memory_share_nothing():
+    with serving(SQLALCHEMY_DATABASE_URI="sqlite://"):
+        db.create_all()
+        write(_NEW, ANN)
+        with serving(SQLALCHEMY_DATABASE_URI="sqlite://"):
+            db.create_all()
+
+            assert read(_ALL, {}) == []
+
+
+def test_a_given_engine_option_wins(tmp_path):
+    options = {"poolclass": NullPool, "connect_args": {"timeout": 7}}
+    url = f"sqlite:///{tmp_path}/api.db"
+    with serving(SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=options):
+        assert isinstance(db.engine.pool, NullPool)
+        with db.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 7000
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def _end_connections(database_url):
+    """What a restart of the server does to the connections of a pool."""
+    other = create_engine(database_url)
+    with other.begin() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+    other.dispose()

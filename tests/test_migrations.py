@@ -1,0 +1,98 @@
+"""The schema that the migrations make is the one that the models describe."""
+
+import subprocess
+import sys
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask import Flask
+from sqlalchemy import Engine, create_engine, inspect, text
+
+from api import database, migrations
+from api.config import Settings
+
+
+@pytest.fixture
+def engine(database_url, tmp_path) -> Engine:
+    """A database with no table, of the kind that the run is on."""
+    if database_url.startswith("sqlite"):
+        url = f"sqlite:///{tmp_path}/empty.db"
+    else:
+        server = create_engine(database_url, isolation_level="AUTOCOMMIT")
+        with server.connect() as connection:
+            connection.execute(text("DROP DATABASE IF EXISTS empty"))
+            connection.execute(text("CREATE DATABASE empty"))
+        server.dispose()
+        url = server.url.set(database="empty").render_as_string(hide_password=False)
+    flask_app = Flask(__name__)
+    database.init_app(flask_app, Settings.from_config({"SQLALCHEMY_DATABASE_URI": url}))
+    with flask_app.app_context():
+        yield database.db.engine
+    database.dispose(flask_app)
+
+
+def test_autogenerate_finds_no_difference(engine):
+    migrations.upgrade(engine)
+
+    with engine.connect() as connection:
+        # SQLite has no identity columns, which Alembic takes for a default gone missing.
+        options = {"compare_type": True, "compare_server_default": engine.name == "postgresql"}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, database.db.metadata) == []
+
+
+def test_constraints_have_the_names_of_the_models(engine):
+    migrations.upgrade(engine)
+
+    found = inspect(engine)
+    assert {constraint["name"] for constraint in found.get_unique_constraints("users")} == {
+        "uq_users_username",
+        "uq_users_email",
+    }
+    assert found.get_foreign_keys("posts")[0]["name"] == "fk_posts_user_id_users"
+    assert [index["name"] for index in found.get_indexes("posts")] == ["ix_posts_user_id_id"]
+
+
+def test_a_second_upgrade_finds_nothing_to_do(engine):
+    migrations.upgrade(engine)
+    migrations.upgrade(engine)
+
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT version_num FROM alembic_version")).all() == [migrations.head()]
+
+
+def test_processes_that_start_together_do_not_collide(engine):
+    url = engine.url.render_as_string(hide_password=False)
+    command_line = [sys.executable, "-W", "ignore", "-m", "api", "upgrade"]
+    processes = [
+        subprocess.Popen(command_line, env={"DATABASE_URL": url}, stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    answers = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+
+    assert answers == [("", 0)] * 3
+    assert inspect(engine).has_table("posts")
+
+
+def test_a_failing_revision_leaves_nothing_behind(engine, monkeypatch):
+    def upgrade_and_fail(config, revision):
+        upgrade(config, revision)
+        raise RuntimeError
+
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", upgrade_and_fail)
+    with pytest.raises(RuntimeError):
+        migrations.upgrade(engine)
+
+    assert inspect(engine).get_table_names() == []
+
+
+def test_what_went_up_comes_down(engine):
+    migrations.upgrade(engine)
+    with engine.begin() as connection:
+        config = migrations._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+    assert inspect(engine).get_table_names() == ["alembic_version"]

@@ -1,0 +1,53 @@
+"""The README says what the code says: the settings, their defaults, the environments of tox, the two commands."""
+
+import configparser
+import re
+from pathlib import Path
+
+from api.config import settings_fields
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def section(heading):
+    return README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def shown(field):
+    default = field.metadata.get("shown_default")
+    if default is not None:
+        return default
+    if field.default in {None, ()}:
+        return ""
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
+    return f"`{field.default:g}`" if isinstance(field.default, float) else f"`{field.default}`"
+
+
+def test_the_settings_table_is_that_of_the_settings():
+    rows = [
+        f"| `{field.metadata['name']}` | {shown(field)} | {field.metadata['description']} |"
+        for field in settings_fields()
+    ]
+
+    assert [line for line in section("Settings").splitlines() if line.startswith("| `")] == rows
+
+
+def test_quick_start_has_two_commands_of_one_line():
+    commands = re.findall(r"```sh\n(.*?)```", section("Quick start"), re.DOTALL)
+
+    assert len(commands) == 2
+    assert all(command.count("\n") == 1 for command in commands)
+    assert commands[0].rstrip().endswith("api serve")
+    assert commands[1].rstrip().endswith("pytest")
+
+
+def test_every_environment_of_tox_is_listed():
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    environments = {name.partition(":")[2] for name in tox.sections() if name.startswith("testenv:")}
+
+    listed = set(re.findall(r"`([a-z0-9]+)`", section("How it is built").split("`tox -e`", 1)[1]))
+
+    assert environments <= listed
