@@ -1,6 +1,22 @@
 """A users-and-posts HTTP API, contract first."""
 
-from api.app import create_app
-from api.database import db
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from api.app import create_app
+    from api.database import db
 
 __all__ = ["create_app", "db"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: the command `api --help` takes a tenth of a second so, not a whole one.
+    if name == "create_app":
+        from api.app import create_app
+
+        return create_app
+    if name == "db":
+        from api.database import db
+
+        return db
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
