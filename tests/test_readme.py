@@ -51,3 +51,13 @@ def test_every_environment_of_tox_is_listed():
     listed = set(re.findall(r"`([a-z0-9]+)`", section("How it is built").split("`tox -e`", 1)[1]))
 
     assert environments <= listed
+
+
+def test_the_workflow_runs_environments_of_tox_and_pins_its_actions():
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    environments = {name.partition(":")[2] for name in tox.sections()} | {"py311", "py312", "py313"}
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+
+    assert set(re.findall(r"environment: ([a-z0-9]+),", workflow)) <= environments
+    assert all(re.fullmatch(r"[0-9a-f]{40}", pin) for pin in re.findall(r"uses: \S+@(\S+)", workflow))
