@@ -56,5 +56,5 @@ def _decoded(cursor: str, scope: str) -> int:
         after = 0
     # The decoders forgive much: encoding again tells.
     if not 1 <= after <= _MAX_ID or _encoded(scope, after) != cursor:
-        raise InvalidRequest(errors=[Fault("query", "/cursor", "This is not a cursor of this list.")])
+        raise InvalidRequest(errors=[Fault("query", "/cursor", "is not a cursor of this list")])
     return after

@@ -22,13 +22,14 @@ _NEVER: dict[str, Any] = {"not": {}}
 
 
 class Validator:
-    """A schema compiled for one direction."""
+    """A schema compiled for one direction; `json_schema` is its translation to JSON Schema draft 4."""
 
     def __init__(self, schema: Schema, document: Schema, direction: Direction) -> None:
         translation = _Translation(document, direction)
         root = translation.schema(schema)
+        self.json_schema: Schema = root | {"components": {"schemas": translation.components(root)}}
         self._validator = jsonschema_rs.Draft4Validator(
-            root | {"components": {"schemas": translation.components(root)}},
+            dict(self.json_schema),
             formats={"uuid": _is_uuid},
             validate_formats=True,
         )
@@ -134,7 +135,7 @@ def _references(schema: Any) -> Iterator[str]:
 def _integer_format(schema: dict[str, Any]) -> None:
     if schema.get("type") != "integer" or schema.get("format") not in _INTEGER_RANGES:
         return
-    low, high = _INTEGER_RANGES[schema["format"]]
+    low, high = _INTEGER_RANGES[schema.pop("format")]
     if schema.get("minimum", low) <= low:
         schema.pop("exclusiveMinimum", None)
         schema["minimum"] = low
