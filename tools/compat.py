@@ -135,7 +135,7 @@ class _Operation:
     def _schema(self, called: str, before: Document, after: Document, direction: Direction) -> Iterator[Change]:
         one = Validator(before, self.old, direction).json_schema
         other = Validator(after, self.new, direction).json_schema
-        for place, (was, now) in _places(_inlined(one), _inlined(other)):
+        for place, (was, now) in _places(inlined(one), inlined(other)):
             where = called + (f" at {place}" if place else "")
             narrower, wider = _covers(was, now), _covers(now, was)  # does was cover now, does now cover was?
             if narrower == wider == "yes":
@@ -205,10 +205,11 @@ def _places(was: Any, now: Any, place: str = "") -> Iterator[tuple[str, tuple[An
 
 def _covers(wider: Any, narrower: Any) -> str:
     """Whether the one admits every value of the other: `yes`, `no`, or `unknown`."""
-    return str(_canonical(wider).covers(_canonical(narrower))).rpartition(".")[2].lower()
+    return str(canonical(wider).covers(canonical(narrower))).rpartition(".")[2].lower()
 
 
-def _canonical(schema: Any) -> jsonschema_rs.CanonicalSchema:
+def canonical(schema: Any) -> jsonschema_rs.CanonicalSchema:
+    """The schema in the form that knows containment."""
     # Under draft 4 jsonschema-rs 0.60 leaves bounds of integers undecided.
     return jsonschema_rs.canonicalize({**_draft_7(schema), "$schema": "http://json-schema.org/draft-07/schema#"})
 
@@ -226,11 +227,11 @@ def _draft_7(schema: Any) -> Any:
     return result
 
 
-def _inlined(schema: Any, root: Any = None, seen: tuple[str, ...] = ()) -> Any:
+def inlined(schema: Any, root: Any = None, seen: tuple[str, ...] = ()) -> Any:
     """The schema with its references in place; a recursive one keeps the reference."""
     root = schema if root is None else root
     if isinstance(schema, list):
-        return [_inlined(member, root, seen) for member in schema]
+        return [inlined(member, root, seen) for member in schema]
     if not isinstance(schema, Mapping):
         return schema
     reference = schema.get("$ref")
@@ -238,8 +239,8 @@ def _inlined(schema: Any, root: Any = None, seen: tuple[str, ...] = ()) -> Any:
         if reference in seen:
             return dict(schema)
         name = reference.rpartition("/")[2]
-        return _inlined(root["components"]["schemas"][name], root, (*seen, reference))
-    return {key: _inlined(member, root, seen) for key, member in schema.items() if key != "components"}
+        return inlined(root["components"]["schemas"][name], root, (*seen, reference))
+    return {key: inlined(member, root, seen) for key, member in schema.items() if key != "components"}
 
 
 def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
