@@ -11,6 +11,9 @@ FILES = {
     "run.txt": ["pyproject.toml"],
     "test.txt": ["pyproject.toml", "--extra=test"],
     "lint.txt": ["pyproject.toml", "--extra=test", "--extra=lint"],
+    "browser.txt": ["pyproject.toml", "--extra=test", "--extra=browser"],
+    "sdk.txt": ["pyproject.toml", "--extra=test", "--extra=sdk"],
+    "bench.txt": ["pyproject.toml", "--extra=bench"],
 }
 
 QUIET = ("--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--resolver=backtracking")
