@@ -1,14 +1,18 @@
 """The composition root: joins contract, handlers, settings and database into one application."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from connexion.middleware import ConnexionMiddleware
+
 from api import database, health, posts, users
-from api.config import Settings
+from api.config import ConfigurationError, Settings
 from api.contract import ContractApp, Workers, find_contract
+from api.contract.cors import cors
+from api.contract.proxy import trusted_proxies
 
 
 def create_app(config: object = None) -> ContractApp:
@@ -27,6 +31,7 @@ def create_app(config: object = None) -> ContractApp:
         strict_validation=True,
         validate_responses=settings.response_validation,
         landing="/",
+        middlewares=[*_layers(settings), *ConnexionMiddleware.default_middlewares],
     )
     app.app.config.update(settings.flask_config)
     database.init_app(app.app, settings)
@@ -42,6 +47,19 @@ def operations(*modules: ModuleType) -> dict[str, Callable[..., Any]]:
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     }
+
+
+def _layers(settings: Settings) -> Iterator[Callable[[Any], Any]]:
+    """What stands in front of everything else, so that refusals pass through it too."""
+    for name, layer, values in (
+        ("API_TRUSTED_PROXIES", trusted_proxies, settings.trusted_proxies),
+        ("API_CORS_ORIGINS", cors, settings.cors_origins),
+    ):
+        try:
+            made = [layer(values)] if values else []
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: {error}") from None
+        yield from made
 
 
 def _workers(settings: Settings) -> Workers:

@@ -7,7 +7,14 @@ httptools costs and less than half of uvicorn with h11, and finishes what is in 
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from functools import partial
 from math import ceil
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from granian import Granian
@@ -26,12 +33,15 @@ _ready: ContractApp | None = None
 
 
 def serve(application: ContractApp, settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight, within the shutdown timeout."""
+    """Serve until SIGTERM or SIGINT, then finish what is in flight, within the shutdown timeout.
+
+    Ends the process with a sentence where it cannot listen.
+    """
     global _ready  # noqa: PLW0603  # a forked worker finds the application here
     _ready = application
     Granian(
         "api:create_app",
-        address=host,
+        address=_address(host, port),
         port=port,
         workers=workers,
         interface=Interfaces.ASGI,
@@ -44,13 +54,36 @@ def serve(application: ContractApp, settings: Settings, *, host: str, port: int,
         respawn_failed_workers=True,
         workers_kill_timeout=ceil(settings.shutdown_timeout_seconds),
         factory=True,
-    ).serve(target_loader=_load)
+    ).serve(target_loader=partial(_load, settings.shutdown_timeout_seconds))
 
 
-def _load(*_: object) -> ContractApp:
+def _address(host: str, port: int) -> str:
+    """The IP address of a host, with the port free on it: Granian would share it with another Granian, unsaid."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a server that has stopped
+            probe.bind(address)
+    except OSError as error:
+        raise SystemExit(f"Cannot listen on {host}, port {port}: {error.strerror}.") from None
+    return str(address[0])
+
+
+def _load(shutdown_timeout_seconds: float, *_: object) -> ContractApp:
     """The application as it was before the fork; a spawned worker (macOS) makes its own."""
+    Thread(target=_follow_parent, args=(shutdown_timeout_seconds,), daemon=True).start()
     if _ready is not None:
         return _ready
     from api.app import create_app
 
     return create_app()
+
+
+def _follow_parent(shutdown_timeout_seconds: float) -> None:
+    """End a worker whose parent was killed: nobody would replace or stop it, and it would hold on to the port."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # Granian starts workers through multiprocessing
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(shutdown_timeout_seconds)
+    os._exit(1)

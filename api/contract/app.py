@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import connexion
@@ -22,9 +23,10 @@ from connexion.operations import AbstractOperation
 from connexion.options import SwaggerUIOptions
 from connexion.resolver import Resolver
 from connexion.spec import OpenAPISpecification, Specification, create_spec_validator
+from jsonschema.exceptions import _RefResolutionError
 from starlette.exceptions import HTTPException
 
-from api.contract.document import ContractError, Unsupported
+from api.contract.document import ContractError, Unsupported, dangling
 from api.contract.documentation import Documentation
 from api.contract.flask_context import FlaskRunner
 from api.contract.middleware import ContractMiddleware
@@ -66,10 +68,13 @@ class ContractApp(connexion.FlaskApp):
         self._documentations: list[Documentation] = []
         self._endpoints: dict[str, CompiledOperation] = {}
         self._left_to_stock = False
+        self._stock_documentation: list[tuple[Any, SwaggerUIOptions | None]] = []
+        self._error_handlers: set[int | type[Exception]] = set()
         self._workers = workers or Workers()
         self._inline = frozenset(inline)
         self._max_body_bytes = max_body_bytes
         self._landing = landing
+        self._building = Lock()
         self._swagger_ui_options = swagger_ui_options
         stack = list(ConnexionMiddleware.default_middlewares if middlewares is None else middlewares)
         self._behind = [m for m in ConnexionMiddleware.default_middlewares if m not in _IN_FRONT]
@@ -78,9 +83,21 @@ class ContractApp(connexion.FlaskApp):
         super().__init__(import_name, middlewares=stack, swagger_ui_options=swagger_ui_options, **options)
         self._runner = FlaskRunner(self.app)
         self._wsgi_app = self._middleware_app.asgi_app.app
-        self.add_error_handler(Problem, _answer_problem)
-        self.add_error_handler(HTTPException, _answer_http_exception)
-        self.add_error_handler(Exception, _answer_exception)
+        super().add_error_handler(Problem, _answer_problem)
+        super().add_error_handler(HTTPException, _answer_http_exception)
+        super().add_error_handler(Exception, _answer_exception)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.middleware.middleware_stack is None:
+            with self._building:  # as in ContractMiddleware: two threads must not build two
+                if self.middleware.middleware_stack is None:
+                    self.middleware.app, self.middleware.middleware_stack = self.middleware._build_middleware_stack()  # noqa: SLF001
+        await super().__call__(scope, receive, send)
+
+    def add_error_handler(self, code_or_exception: int | type[Exception], function: Callable[..., Any]) -> None:
+        """Register an error handler, as in Connexion; one for a status also gets the refusals of that status."""
+        super().add_error_handler(code_or_exception, function)
+        self._error_handlers.add(code_or_exception)
 
     def add_api(
         self, specification: Path | str | dict[str, Any], *, handlers: Handlers | None = None, **options: Any
@@ -98,7 +115,11 @@ class ContractApp(connexion.FlaskApp):
         try:
             super().add_api(specification, **options)
         except InvalidSpecification as error:
-            raise ContractError(self._document_faults(specification, options.get("arguments"))) from error
+            raise ContractError(_document_faults(self._load(specification, options.get("arguments")))) from error
+        except _RefResolutionError as error:
+            document = self._load(specification, options.get("arguments"))
+            faults = [f"The reference {reference} points to nothing." for reference in dangling(document)]
+            raise ContractError(faults or [f"The contract has an unusable reference: {_one_line(error)}"]) from error
         except (OSError, yaml.YAMLError) as error:
             raise ContractError([f"The contract cannot be read: {_one_line(error)}"]) from error
         added = self.middleware.apis[-1]
@@ -114,7 +135,12 @@ class ContractApp(connexion.FlaskApp):
             raise ContractError(api.faults)
         self._endpoints.update(api.endpoints)
         self._left_to_stock = self._left_to_stock or api.left_to_stock
-        if ours and isinstance(added.specification, OpenAPISpecification):
+        if not isinstance(added.specification, OpenAPISpecification):
+            added.kwargs["swagger_ui_options"], ours = ui, False
+        if not ours:
+            self._left_to_stock = True
+        else:
+            self._stock_documentation.append((added, ui))
             self._documentations.append(
                 Documentation(
                     added.specification.raw,
@@ -125,14 +151,11 @@ class ContractApp(connexion.FlaskApp):
                 )
             )
 
-    def _document_faults(self, specification: Any, arguments: dict[str, Any] | None) -> list[str]:
-        if not isinstance(specification, dict):
-            path = self.middleware.specification_dir / specification
-            specification = Specification._load_spec_from_file(arguments, path)  # noqa: SLF001
-        if not isinstance(specification, dict) or "openapi" not in specification:
-            return ["The contract does not say which version of OpenAPI it is written in."]
-        validator = create_spec_validator(specification)(OpenAPISpecification.openapi_schema)
-        return [_specification_fault(error) for error in validator.iter_errors(specification)]
+    def _load(self, specification: Any, arguments: dict[str, Any] | None) -> Any:
+        if isinstance(specification, dict):
+            return specification
+        path = self.middleware.specification_dir / specification
+        return Specification._load_spec_from_file(arguments, path)  # noqa: SLF001
 
     def _contract_middleware(self, app: Any) -> Any:
         """Called by Connexion when it builds its stack, after everything was added."""
@@ -140,7 +163,10 @@ class ContractApp(connexion.FlaskApp):
         position = stack.index(self._contract_middleware) + 1
         if stack[position:] != self._behind or self._middleware_app.asgi_app.app is not self._wsgi_app:
             logger.warning("Middleware stands behind the contract's: every operation is left to stock Connexion.")
+            for api, swagger_ui_options in self._stock_documentation:
+                api.kwargs["swagger_ui_options"] = swagger_ui_options
             return app
+        self._leave_rules_to_flask()
         return ContractMiddleware(
             app,
             routes=self._routes,
@@ -152,7 +178,23 @@ class ContractApp(connexion.FlaskApp):
             max_body_bytes=self._max_body_bytes,
             # The rules of APIs come later: whatever Flask routes by now is the user's own.
             owns_unknown_paths=not self._left_to_stock and not any(self.app.url_map.iter_rules()),
+            handled=self._handled,
         )
+
+    def _leave_rules_to_flask(self) -> None:
+        """A path that the user gave to Flask goes there, even where a template of the contract fits it too."""
+        for rule in self.app.url_map.iter_rules():
+            if not rule.arguments and self._routes.find(rule.rule) is not None:
+                for method in rule.methods or ():
+                    self._routes.add(rule.rule, method, None)
+
+    def _handled(self, problem: Problem) -> Exception | None:
+        """What to raise so that an error handler of the user's gets the problem; None where there is no such."""
+        if self._error_handlers.isdisjoint({problem.status, HTTPException, *type(problem).__mro__[:-3]}):
+            return None
+        if problem.status in self._error_handlers or HTTPException in self._error_handlers:
+            return HTTPException(problem.status, detail=problem.detail, headers=problem.headers)
+        return problem
 
 
 class _HandlerResolver(Resolver):
@@ -264,6 +306,13 @@ _IN_FRONT = ConnexionMiddleware.default_middlewares[
 def _one_line(error: object) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else text[:300] + "…"
+
+
+def _document_faults(specification: Any) -> list[str]:
+    if not isinstance(specification, dict) or "openapi" not in specification:
+        return ["The contract does not say which version of OpenAPI it is written in."]
+    validator = create_spec_validator(specification)(OpenAPISpecification.openapi_schema)
+    return [_specification_fault(error) for error in validator.iter_errors(specification)]
 
 
 def _specification_fault(error: jsonschema.ValidationError) -> str:

@@ -15,6 +15,8 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 _decode = msgspec.json.Decoder().decode
 
+_MAX_DIGITS = 18  # of a Content-Length; Python refuses to read one of 5,000
+
 
 class Entity(NamedTuple):
     """What the headers say of a body."""
@@ -31,7 +33,7 @@ class RequestBody:
         self.required: bool = definition.get("required", False)
         self.validators: dict[str, Validator] = {}
         for media_type, content in definition.get("content", {}).items():
-            if not is_json(media_type):
+            if not is_json(media_type) or "*" in media_type or ";" in media_type:
                 raise Unsupported(f"a body of type {media_type}")
             self.validators[media_type.lower()] = Validator(content.get("schema", {}), document, "request")
         schemas = [resolve(document, content.get("schema", {})) for content in definition.get("content", {}).values()]
@@ -43,7 +45,7 @@ class RequestBody:
         """The validator for the body announced, None where there is none; refuses with 415."""
         if entity.content_type is None:
             if entity.present:
-                raise UnsupportedMediaType(f"The request has a body but no Content-Type; send {self._accepted}.")
+                raise self._untyped()
             return None
         media_type, parameters = parse_media_type(entity.content_type)
         validator = self.validators.get(media_type)
@@ -59,6 +61,8 @@ class RequestBody:
             if self.required:
                 faults.append(Fault("body", "", "is required"))
             return {}  # what Connexion hands to a handler whose optional body did not come
+        if validator is None:  # HTTP/2 announces no body
+            raise self._untyped()
         try:
             value = _decode(content)
         except RecursionError:
@@ -68,10 +72,13 @@ class RequestBody:
         except ValueError as error:
             faults.append(Fault("body", "", _json_reason(error)))
         else:
-            if validator is not None and not _is_valid(validator, value):
+            if not _is_valid(validator, value):
                 faults.extend(validator.faults(value, "body"))
             return value
         return None
+
+    def _untyped(self) -> UnsupportedMediaType:
+        return UnsupportedMediaType(f"The request has a body but no Content-Type; send {self._accepted}.")
 
 
 def _is_valid(validator: Validator, value: Any) -> bool:
@@ -114,7 +121,7 @@ def entity_of(headers: RawHeaders, max_body_bytes: int) -> Entity:
             doubled = doubled or content_type is not None
             content_type = value.decode("latin-1")
         elif name == b"content-length":
-            if not (value.isdigit() and value.isascii()) or (length is not None and int(value) != length):
+            if not (value.isdigit() and len(value) <= _MAX_DIGITS) or (length is not None and int(value) != length):
                 raise InvalidRequest(errors=[Fault("header", "/Content-Length", "is not one plain number")])
             length = int(value)
         elif name == b"transfer-encoding":

@@ -41,6 +41,22 @@ def resolve(document: Mapping[str, Any], node: Any) -> Any:
     return node
 
 
+def dangling(document: Mapping[str, Any]) -> list[str]:
+    """The references within the document that point to nothing, in the order of their first use."""
+    found: dict[str, None] = {}
+    waiting: list[Any] = [document]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Mapping):
+            reference = node.get("$ref")
+            if isinstance(reference, str) and reference.startswith("#/") and not _leads_somewhere(document, reference):
+                found[reference] = None
+            waiting.extend(reversed(list(node.values())))
+        elif isinstance(node, list):
+            waiting.extend(reversed(node))
+    return list(found)
+
+
 def published(document: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The document as clients get it: `$ref`s and prose as written, `servers` saying where this copy is served."""
     return {**document, "servers": [{"url": path or "/"}]}
@@ -52,6 +68,14 @@ def as_json(document: Mapping[str, Any]) -> bytes:
 
 def as_yaml(document: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()
+
+
+def _leads_somewhere(document: Mapping[str, Any], reference: str) -> bool:
+    try:
+        _follow(document, reference)
+    except ContractError:
+        return False
+    return True
 
 
 def _follow(document: Mapping[str, Any], reference: str) -> Any:

@@ -2,7 +2,7 @@
 
 import hashlib
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,10 +16,11 @@ from api.contract.response import Answer, RawHeaders
 _ALLOW = "GET, HEAD, OPTIONS"
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png")
 
-# Swagger UI sets style attributes from script and carries its icons as data: addresses; scripts come from here only.
+# Everything comes from here, but for icons, which the style sheet carries as data: addresses. Styles need no
+# 'unsafe-inline': React sets them through the object model, which the policy leaves alone (tests/browser/).
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 _INDEX = """<!doctype html>
@@ -29,6 +30,7 @@ _INDEX = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <link rel="stylesheet" href="swagger-ui.css">
+<link rel="stylesheet" href="narrow.css">
 <link rel="icon" type="image/png" href="favicon-32x32.png" sizes="32x32">
 </head>
 <body>
@@ -37,6 +39,19 @@ _INDEX = """<!doctype html>
 <script src="initialize.js"></script>
 </body>
 </html>
+"""
+
+# Swagger UI's tables of responses, their links beside them, are wider than a phone: there one cell follows another.
+_NARROW = """@media (max-width: 640px) {
+  .swagger-ui .wrapper { padding: 0 8px; }
+  .swagger-ui .opblock-body .responses-table > thead { display: none; }
+  .swagger-ui .opblock-body .responses-table,
+  .swagger-ui .opblock-body .responses-table > tbody,
+  .swagger-ui .opblock-body .responses-table > tbody > tr,
+  .swagger-ui .opblock-body .responses-table > tbody > tr > td { display: block; max-width: 100%; width: auto; }
+  .swagger-ui .opblock-body .responses-table > tbody > tr > td { padding: 8px 0 0; }
+  .swagger-ui .operation-link pre, .swagger-ui .headerline { overflow-wrap: anywhere; white-space: pre-wrap; }
+}
 """
 
 _INITIALIZE = """window.ui = SwaggerUIBundle({{
@@ -68,6 +83,8 @@ class Documentation:
         self._yaml_path = json_path.removesuffix("json") + "yaml" if json_path and json_path.endswith("json") else None
         self._ui_path = ui_path.rstrip("/") if ui_path and json_path else None
         self._landing = landing
+        # Of these paths alone, or requests for others would push the documents out.
+        self._paths = frozenset(self._all_paths())
         self._load = lru_cache(maxsize=32)(self._load_uncached)
 
     @property
@@ -77,13 +94,11 @@ class Documentation:
 
     def answer(self, path: str, method: str, headers: RawHeaders, root_path: str) -> Answer | None:
         """The answer, or None where the path is none of these documents."""
-        if not path.startswith(self._base_path) and path != self._landing:
+        if path not in self._paths:
             return None
         found = self._load(path, root_path)
-        if found is None:
-            return None
         if method == "OPTIONS":
-            return Answer(204, [(b"allow", _ALLOW.encode()), *_CROSS_ORIGIN], b"")
+            return Answer(204, [(b"allow", _ALLOW.encode()), *_PREFLIGHT], b"")
         if method not in {"GET", "HEAD"}:
             raise MethodNotAllowed(_ALLOW)
         etag = next((value for key, value in found.headers if key == b"etag"), b"")
@@ -93,37 +108,50 @@ class Documentation:
             return Answer(304, kept, b"")
         return found
 
-    def _load_uncached(self, path: str, root_path: str) -> Answer | None:  # noqa: PLR0911  # a table of paths
+    def _all_paths(self) -> Iterator[str]:
+        for path in (self._json_path, self._yaml_path):
+            if path is not None:
+                yield self._base_path + path
+        if self._ui_path is not None:
+            if self._landing is not None:
+                yield self._landing
+            for asset in ("", "/", "/index.html", "/initialize.js", "/narrow.css", *(f"/{name}" for name in _ASSETS)):
+                yield self._base_path + self._ui_path + asset
+
+    def _load_uncached(self, path: str, root_path: str) -> Answer:  # noqa: PLR0911  # a table of paths
         served = root_path + self._base_path
-        if path == self._landing and self._ui_path is not None:
+        if path == self._landing:
             return _redirect(f"{served}{self._ui_path}/")
         name = path[len(self._base_path) :]
         if name == self._json_path:
             return _document(as_json(published(self._document, served)), b"application/json")
         if name == self._yaml_path:
             return _document(as_yaml(published(self._document, served)), b"application/yaml")
-        if self._ui_path is None or not name.startswith(self._ui_path):
-            return None
-        asset = name[len(self._ui_path) :]
+        asset = name[len(self._ui_path or "") :]
         if asset == "":
             return _redirect(f"{served}{self._ui_path}/")
         if asset in {"/", "/index.html"}:
             title = str(self._document.get("info", {}).get("title", "API")).replace("&", "&amp;").replace("<", "&lt;")
             return _page(_INDEX.format(title=title).encode(), b"text/html; charset=utf-8")
         if asset == "/initialize.js":
-            depth = self._ui_path.count("/")
+            depth = (self._ui_path or "").count("/")
             script = _INITIALIZE.format(url="../" * depth + (self._json_path or "")[1:])
             return _page(script.encode(), b"text/javascript; charset=utf-8")
-        if asset[1:] in _ASSETS:
-            kind = mimetypes.guess_type(asset)[0] or "application/octet-stream"
-            return _page((_assets() / asset[1:]).read_bytes(), kind.encode())
-        return None
+        if asset == "/narrow.css":
+            return _page(_NARROW.encode(), b"text/css; charset=utf-8")
+        kind = mimetypes.guess_type(asset)[0] or "application/octet-stream"
+        return _page((_assets() / asset[1:]).read_bytes(), kind.encode())
 
 
 _CROSS_ORIGIN: RawHeaders = [
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
     (b"access-control-expose-headers", b"ETag"),
+]
+# Tools that read the contract send headers of their own with it.
+_PREFLIGHT: RawHeaders = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"GET, HEAD"),
+    (b"access-control-allow-headers", b"*"),
 ]
 
 

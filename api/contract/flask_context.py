@@ -13,7 +13,7 @@ import flask
 from a2wsgi.wsgi import build_environ
 from connexion import context as connexion_context
 from flask.ctx import RequestContext
-from flask.globals import _cv_request
+from flask.globals import _cv_app, _cv_request
 
 from api.contract.operation import CompiledOperation
 from api.contract.problems import Problem
@@ -89,7 +89,7 @@ class FlaskRunner:
         connexion_context._operation.set(call.operation.connexion)  # noqa: SLF001
         connexion_context._receive.set(call.receive)  # noqa: SLF001
         connexion_context._scope.set(call.scope)  # noqa: SLF001
-        if self._always_dispatch or self._session_comes(call) or any(signal.receivers for signal in _SIGNALS):
+        if self._always_dispatch or self._session_comes(call) or self._signals():
             return self._dispatch(call)
         return self._run_lazily(call)
 
@@ -144,6 +144,9 @@ class FlaskRunner:
             response.headers.pop("Content-Type", None)
         return response
 
+    def _signals(self) -> bool:
+        return any(signal.receivers and signal.has_receivers_for(self.app) for signal in _SIGNALS)
+
     def _session_comes(self, call: Call) -> bool:
         return bool(self.app.secret_key) and any(name == b"cookie" for name, _ in call.scope["headers"])
 
@@ -176,12 +179,19 @@ class _LazyRequestContext(RequestContext):
     def used(self) -> bool:
         return "request" in self.__dict__ or bool(self._after_request_functions)
 
+    def copy(self) -> RequestContext:
+        """For `flask.copy_current_request_context`: a context of Flask's own."""
+        return RequestContext(self.app, self.request.environ, request=self.request, session=self._session)
+
     def push(self) -> None:
         if "request" in self.__dict__:  # pushed again, by stream_with_context or a copy
             super().push()
             return
-        app_context = self.app.app_context()
-        app_context.push()
+        around = _cv_app.get(None)
+        app_context = None
+        if around is None or around.app is not self.app:  # as in Flask: a stream keeps the `g` of its request
+            app_context = self.app.app_context()
+            app_context.push()
         self._cv_tokens.append((_cv_request.set(self), app_context))
 
     def pop(self, exc: BaseException | None = None) -> None:

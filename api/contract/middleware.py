@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextvars import copy_context
 from functools import partial
+from threading import Lock
 from typing import Any
 
 from api.contract.body import entity_of, read_body
@@ -45,30 +46,39 @@ class ContractMiddleware:
         inline: frozenset[str],
         max_body_bytes: int,
         owns_unknown_paths: bool,
+        handled: Callable[[Problem], Exception | None],
     ) -> None:
         self.app = app
         self._routes = routes
         self._documentations = documentations
         self._prepare: Callable[[], None] | None = prepare
+        self._preparing = Lock()
         self._runner = runner
         self._workers = workers
         self._inline = inline
         self._max_body_bytes = max_body_bytes
         self._owns_unknown_paths = owns_unknown_paths
+        self._handled = handled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         if self._prepare is not None:  # not before Connexion has registered the APIs with Flask
-            self._prepare()
-            self._prepare = None
+            self._prepare_once()
         try:
             answer = await self._answer(scope, receive, send)
         except Problem as problem:
+            self._hand_over(problem)
             answer = problem_answer(problem)
         if answer is not None:
             await send_answer(answer, send, head=scope["method"] == "HEAD")
+
+    def _prepare_once(self) -> None:
+        with self._preparing:  # the first requests may come from event loops in several threads
+            if self._prepare is not None:
+                self._prepare()
+                self._prepare = None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         """The answer, or None where one was sent already."""
@@ -93,10 +103,15 @@ class ContractMiddleware:
             answer = documentation.answer(path, scope["method"], scope["headers"], scope.get("root_path", ""))
             if answer is not None:
                 return answer
-        if self._owns_unknown_paths:
+        if self._owns_unknown_paths or path.startswith("//") or self._differs_by_a_slash(path):
             raise NotFound("There is nothing at this path.")
         await self.app(scope, receive, send)
         return None
+
+    def _differs_by_a_slash(self, path: str) -> bool:
+        """Whether Connexion would redirect to a path of ours."""
+        match = self._routes.find(path[:-1] if path.endswith("/") else path + "/")
+        return match is not None and None not in match.route.operations.values()
 
     async def _run(
         self, operation: CompiledOperation, values: list[str], scope: Scope, receive: Receive, send: Send
@@ -116,16 +131,23 @@ class ContractMiddleware:
             else:
                 lane = self._workers.read if operation.method == "GET" else self._workers.write
                 answer = await self._workers.run(lane, partial(context.run, self._runner.run, call))
-            if answer.stream is not None:
-                await self._stream(answer, context, scope, send)
-                return None
         except Problem as problem:
             return self._raised(operation, problem)
         except ContractBreach as breach:
             return self._broken(breach)
-        return answer
+        if answer.stream is None:
+            return answer
+        await self._stream(answer, context, scope, send)
+        return None
+
+    def _hand_over(self, problem: Problem) -> None:
+        """To the user's own error handler, if there is one."""
+        handled = self._handled(problem)
+        if handled is not None:
+            raise handled
 
     def _raised(self, operation: CompiledOperation, problem: Problem) -> Answer:
+        self._hand_over(problem)
         try:
             return operation.responses.problem(problem, checked=True)
         except ContractBreach as breach:
@@ -142,8 +164,10 @@ class ContractMiddleware:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         try:
             if scope["method"] != "HEAD":
-                while chunk := await self._workers.run(read, partial(context.run, next, chunks, b"")):
+                while (chunk := await self._workers.run(read, partial(context.run, next, chunks, None))) is not None:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except Problem as problem:  # too late for an answer of its own
+            raise RuntimeError("A streamed response broke off.") from problem
         finally:
             close = getattr(answer.stream, "close", None)
             if close is not None:

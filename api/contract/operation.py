@@ -43,13 +43,17 @@ class CompiledOperation:
         self.name: str = operation.operation_id
         self.endpoint: str = flaskify_endpoint(operation.operation_id, operation.randomize_endpoint)
         self.method: str = operation.method.upper()
-        path_item = document["paths"][operation.path]
-        definition = resolve(document, path_item)[operation.method]
+        path_item = resolve(document, document["paths"][operation.path])
+        definition = path_item[operation.method]
         _refuse_unknown(operation, definition, document)
+        if definition.get("servers") or path_item.get("servers"):
+            raise Unsupported("servers of its own")
         self._sanitise = pythonic if pythonic_params else sanitized
         self._compile_parameters(_parameters(path_item, definition, document), strict=strict)
         self.body: RequestBody | None = None
-        if "requestBody" in definition and self.method not in {"GET", "HEAD", "DELETE"}:
+        if "requestBody" in definition:
+            if self.method in {"GET", "DELETE"}:
+                raise Unsupported(f"a body on {self.method}")
             self.body = RequestBody(resolve(document, definition["requestBody"]), document)
         self.responses = Responses(
             definition.get("responses", {}),
@@ -171,5 +175,3 @@ def _refuse_unknown(operation: OpenAPIOperation, definition: Mapping[str, Any], 
         raise Unsupported("an async or generator handler")
     if any("{" in segment and not (segment[0] == "{" and segment[-1] == "}") for segment in operation.path.split("/")):
         raise Unsupported("a path segment that is only partly a parameter")
-    if definition.get("servers") or document["paths"][operation.path].get("servers"):
-        raise Unsupported("servers of its own")

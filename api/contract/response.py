@@ -1,6 +1,6 @@
 """From what a handler returns to what is sent: status, headers and bytes, held against the contract."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin
@@ -8,7 +8,9 @@ from urllib.parse import quote, urljoin
 import orjson
 from connexion.datastructures import NoContent
 from connexion.lifecycle import ConnexionResponse
+from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Response as WerkzeugResponse
+from werkzeug.wsgi import ClosingIterator
 
 from api.contract.body import is_json
 from api.contract.document import Unsupported, resolve
@@ -18,6 +20,8 @@ from api.contract.schema import Validator
 RawHeaders = list[tuple[bytes, bytes]]
 
 _NO_BODY = frozenset({204, 304})
+# A subclass of dict (a MultiDict) may mean to be written in another way; a time without a zone is UTC, as in Connexion.
+_JSON = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_NAIVE_UTC
 
 
 class ContractBreach(Exception):  # named for the situation
@@ -70,13 +74,22 @@ class Responses:
         """The answer for what a handler returned, relative `Location` and `Link` targets resolved against the path."""
         if isinstance(result, WerkzeugResponse):
             return self._checked(from_werkzeug(result))
-        if isinstance(result, ConnexionResponse):
-            result = (result.body, result.status_code, _connexion_headers(result))
+        if isinstance(result, ConnexionResponse):  # its body is serialised already
+            return self._checked(from_werkzeug(_from_connexion(result)))
         data, status, headers = _unpack(result)
-        empty = data is None or data is NoContent
+        if isinstance(data, WerkzeugResponse):
+            return self._checked(from_werkzeug(_changed(data, status, headers)))
         if status is None:
-            status = 204 if empty else 200
+            status = 204 if data is None or data is NoContent else 200
         media_type = _content_type(headers) or self._media_type(status)
+        if isinstance(data, Iterator) and not is_json(media_type):
+            content_type = get_content_type(media_type, "utf-8")
+            streamed = WerkzeugResponse(data, status=status, headers=dict(headers), content_type=content_type)
+            return self._checked(from_werkzeug(streamed))
+        return self._plain(data, status, headers, media_type, path)
+
+    def _plain(self, data: Any, status: int, headers: Mapping[str, str], media_type: str, path: str) -> Answer:
+        empty = data is None or data is NoContent
         body = b"" if empty else self._serialise(data, media_type)
         raw: RawHeaders = []
         if media_type and not empty:
@@ -102,7 +115,7 @@ class Responses:
         if self._validate:
             headers = {key.decode("latin-1") for key, _ in answer.headers}
             media_type = next((v.decode("latin-1") for k, v in answer.headers if k == b"content-type"), None)
-            data = _NOT_DECODED if answer.stream is None and answer.body else None
+            data = None if answer.stream is None and not answer.body else _NOT_DECODED
             self._check(answer.status, media_type if data else None, headers, data, answer.body)
         return answer
 
@@ -123,14 +136,14 @@ class Responses:
         if not is_json(media_type):
             return data if isinstance(data, bytes) else str(data).encode()
         try:
-            return orjson.dumps(data)
+            return orjson.dumps(data, option=_JSON)
         except TypeError:  # what orjson does not know (Decimal, integers over 64 bits, other keys) Flask's own does
             return self._fallback(data)
 
     def _encoded(self, media_type: str) -> bytes:
         encoded = self._types.get(media_type)
         if encoded is None:
-            encoded = self._types[media_type] = media_type.encode("latin-1")
+            encoded = self._types[media_type] = get_content_type(media_type, "utf-8").encode("latin-1")
         return encoded
 
     def _check(self, status: int, media_type: str | None, headers: set[str], data: Any, body: bytes) -> None:
@@ -172,8 +185,10 @@ def problem_answer(problem: Problem, body: bytes | None = None) -> Answer:
 def from_werkzeug(response: WerkzeugResponse) -> Answer:
     """A Flask or Werkzeug response as it would go through WSGI."""
     if response.is_streamed or response.direct_passthrough:
-        return Answer(response.status_code, _raw(response), b"", response.response)  # type: ignore[arg-type]
+        chunks = ClosingIterator(response.iter_encoded(), response.close)
+        return Answer(response.status_code, _raw(response), b"", chunks)
     body = response.get_data()
+    response.close()
     return Answer(response.status_code, _raw(response), body)
 
 
@@ -187,7 +202,7 @@ def _raw(response: WerkzeugResponse) -> RawHeaders:
 def _document(definition: Mapping[str, Any], document: Mapping[str, Any]) -> _Documented:
     content = definition.get("content", {})
     validators = {
-        media_type.lower(): Validator(media.get("schema", {}), document, "response")
+        media_type.partition(";")[0].strip().lower(): Validator(media.get("schema", {}), document, "response")
         for media_type, media in content.items()
     }
     if any("*" in media_type for media_type in validators):
@@ -220,11 +235,22 @@ def _status(status: Any) -> int | None:
     return status if status is None else int(status.value if isinstance(status, Enum) else status)
 
 
-def _connexion_headers(response: ConnexionResponse) -> dict[str, str]:
-    headers = dict(response.headers or {})
-    if response.mimetype:
-        headers["Content-Type"] = response.content_type or response.mimetype
-    return headers
+def _from_connexion(response: ConnexionResponse) -> WerkzeugResponse:
+    return WerkzeugResponse(
+        response.body,
+        status=response.status_code,
+        headers=dict(response.headers or {}),
+        mimetype=response.mimetype,
+        content_type=response.content_type,
+    )
+
+
+def _changed(response: WerkzeugResponse, status: int | None, headers: Mapping[str, str]) -> WerkzeugResponse:
+    """The response with the status and headers that stood beside it, as `Flask.make_response` does."""
+    if status is not None:
+        response.status_code = status
+    response.headers.update(headers)
+    return response
 
 
 def _content_type(headers: Mapping[str, str]) -> str | None:
@@ -232,13 +258,15 @@ def _content_type(headers: Mapping[str, str]) -> str | None:
 
 
 def _reference(name: str, value: str, path: str) -> str:
-    name = name.lower()
+    name, value = name.lower(), str(value)
+    if "\n" in value or "\r" in value:
+        raise ValueError(f"The value of the header {name} has more than one line.")
     if name == "location":
         return urljoin(quote(path), value)
     if name == "link":
         target, separator, rest = value.partition(">")
         return f"<{urljoin(quote(path), target[1:])}{separator}{rest}" if value.startswith("<") else value
-    return str(value)
+    return value
 
 
 def _holds(validator: Validator, data: Any, body: bytes) -> bool:

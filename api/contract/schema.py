@@ -10,6 +10,7 @@ from uuid import UUID
 
 import jsonschema_rs
 
+from api.contract.document import Unsupported, resolve
 from api.contract.problems import MAX_ERRORS, Fault, shorten
 
 Direction = Literal["request", "response"]
@@ -53,6 +54,7 @@ class _Translation:
     """OpenAPI 3.0 to JSON Schema draft 4, which it extends: `nullable`, `readOnly`, `writeOnly`, integer formats."""
 
     def __init__(self, document: Schema, direction: Direction) -> None:
+        self._document = document
         self._schemas: Schema = document.get("components", {}).get("schemas", {})
         self._hidden = "readOnly" if direction == "request" else "writeOnly"
 
@@ -69,6 +71,9 @@ class _Translation:
 
     def schema(self, schema: Schema) -> dict[str, Any]:
         if "$ref" in schema:
+            prefix, _, name = schema["$ref"].rpartition("/")
+            if prefix != "#/components/schemas" or name not in self._schemas:
+                raise Unsupported(f"a reference that is not to one of its schemas ({schema['$ref']})")
             return {"$ref": schema["$ref"]}
         result: dict[str, Any] = {
             key: schema[key]
@@ -93,21 +98,15 @@ class _Translation:
 
     def _properties(self, schema: Schema, result: dict[str, Any]) -> None:
         properties: Schema = schema.get("properties", {})
-        hidden = {name for name, member in properties.items() if self._resolve(member).get(self._hidden)}
-        if properties:
+        hidden = {name for name, member in properties.items() if resolve(self._document, member).get(self._hidden)}
+        # Without it jsonschema-rs would not say which members are unknown.
+        if properties or result.get("additionalProperties") is False:
             result["properties"] = {
                 name: _NEVER if name in hidden else self.schema(member) for name, member in properties.items()
             }
         required = [name for name in schema.get("required", ()) if name not in hidden]
         if required:
             result["required"] = required
-
-    def _resolve(self, schema: Schema) -> Schema:
-        seen = set()
-        while "$ref" in schema and schema["$ref"] not in seen:
-            seen.add(schema["$ref"])
-            schema = self._schemas[schema["$ref"].rpartition("/")[2]]
-        return schema
 
 
 def pointer_to(*segments: str | int) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from api.contract.problems import Unavailable
 
@@ -139,13 +138,16 @@ class Workers:
         self.timeout_seconds = timeout_seconds
         self.read = Lane("read", read_threads, queue_size)
         self.write = Lane("write", write_threads, queue_size) if write_threads else self.read
-        self._homes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Home] = WeakKeyDictionary()
+        self._homes: dict[asyncio.AbstractEventLoop, _Home] = {}
 
     async def run(self, lane: Lane, call: Callable[[], Any]) -> Any:
         """The call's result, or what it raised; `Unavailable` when the queue is full or the time is up."""
         loop = asyncio.get_running_loop()
         home = self._homes.get(loop)
         if home is None:
+            for other in list(self._homes):
+                if other.is_closed():  # a home knows its loop, so that no weak reference would ever let go
+                    self._homes.pop(other, None)
             home = self._homes[loop] = _Home(loop)
         job = Job(call, home, time.monotonic() + self.timeout_seconds)
         lane.put(job)

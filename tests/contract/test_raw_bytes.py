@@ -1,0 +1,554 @@
+"""What stock Connexion gets wrong, by raw bytes: through the ASGI interface, and through `api serve` over a socket.
+
+A client library would tidy these requests up.
+"""
+
+import gzip
+import http.client
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+JSON = ("Content-Type", "application/json")
+MIB = 1024 * 1024
+PROBLEM = "application/problem+json"
+# The server is told to wait this long for a body.
+TIMEOUT_SECONDS = 1.0
+
+_numbers = count(1)
+
+
+def user(**changes: object) -> bytes:
+    """The JSON of a user whom no other test has made."""
+    name = f"raw{os.getpid()}-{next(_numbers)}"
+    return orjson.dumps({"username": name, "email": f"{name}@example.com", **changes})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def port(tmp_path_factory) -> Iterator[int]:
+    """The port of `api serve`, started once."""
+    number = free_port()
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("API_")},
+        "DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('served')}/app.db",
+        "API_REQUEST_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
+        "API_LOG_LEVEL": "critical",
+        "PYTHONPATH": str(Path.cwd()),
+    }
+    command = [sys.executable, "-m", "api", "serve", "--port", str(number)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    wait_for(number, process)
+
+    yield number
+
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def wait_for(port: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        assert process.poll() is None, "The server ended."
+        time.sleep(0.05)
+    pytest.fail("The server does not listen.")
+
+
+@pytest.fixture(params=["in process", "served"])
+def wire(request, ask, reply_type) -> Callable[..., Any]:
+    """Sends a request and returns its reply: by the ASGI interface, or over a socket."""
+    if request.param == "in process":
+        app = request.getfixturevalue("app")
+        return lambda *arguments: ask(app, *arguments)
+    port = request.getfixturevalue("port")
+
+    def send(method, target, headers=(), body=b""):
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            with suppress(ConnectionError):  # refused before its end: the answer is there all the same
+                connection.sendall(request_bytes(method, target, headers, body))
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            content = response.read()
+            raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.getheaders()]
+        return reply_type(response.status, raw, content)
+
+    return send
+
+
+def request_bytes(method, target, headers=(), body=b"") -> bytes:
+    """A request as it goes over the wire; a list of chunks goes in chunks."""
+    head = as_bytes(method) + b" " + as_bytes(target) + b" HTTP/1.1\r\nHost: test\r\n"
+    for name, value in headers:
+        head += as_bytes(name) + b": " + as_bytes(value) + b"\r\n"
+    if isinstance(body, list):
+        content = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in body if chunk)
+        return head + b"Transfer-Encoding: chunked\r\n\r\n" + content + b"0\r\n\r\n"
+    if body:
+        head += b"Content-Length: %d\r\n" % len(body)
+    return head + b"\r\n" + body
+
+
+def as_bytes(text: str | bytes) -> bytes:
+    return text.encode("latin-1") if isinstance(text, str) else text
+
+
+# Accepted, as it must be
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        'application/json;charset="UTF-8"',
+        "application/json ;\t charset=utf8",
+        "application/json; version=1",
+    ],
+)
+def test_201_however_the_media_type_is_written(wire, content_type):
+    reply = wire("POST", "/api/users", [("Content-Type", content_type)], user())
+
+    assert reply.status == 201
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_201_for_a_body_in_chunks(wire, size):
+    body = user()
+    reply = wire("POST", "/api/users", [JSON], [body[start : start + size] for start in range(0, len(body), size)])
+
+    assert reply.status == 201
+    assert reply.json().items() >= orjson.loads(body).items()
+
+
+def test_201_for_a_body_under_an_upgrade_to_h2c(wire):
+    headers = [
+        ("Connection", "Upgrade, HTTP2-Settings"),
+        ("Upgrade", "h2c"),
+        ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+        JSON,
+    ]
+    body = user()
+    reply = wire("POST", "/api/users", headers, body)
+
+    assert reply.status == 201
+    assert reply.json().items() >= orjson.loads(body).items()
+
+
+def test_201_for_a_content_coding_that_changes_nothing(wire):
+    reply = wire("POST", "/api/users", [JSON, ("Content-Encoding", "identity")], user())
+
+    assert reply.status == 201
+
+
+def test_201_for_the_longest_text_fully_escaped(wire):
+    """Twelve bytes a character, which the limit of 1 MiB has to leave room for."""
+    author = wire("POST", "/api/users", [JSON], user()).json()["id"]
+    body = b'{"title": "t", "user_id": %d, "content": "%b"}' % (author, rb"\ud83d\ude00" * 65_536)
+    reply = wire("POST", "/api/posts", [JSON], body)
+
+    assert reply.status == 201
+    assert reply.json()["content"] == "\N{GRINNING FACE}" * 65_536
+
+
+@pytest.mark.parametrize(
+    "target", ["/api/users", "/api/health/live", "/api/openapi.json", "/api/openapi.yaml", "/api/ui/"]
+)
+def test_head_answers_what_get_does_without_its_body(wire, target):
+    get, head = wire("GET", target), wire("HEAD", target)
+
+    assert head.status == get.status == 200
+    assert head.body == b""
+    assert dict(head.headers) | {b"date": b""} == dict(get.headers) | {b"date": b""}
+
+
+def test_204_for_options_has_no_content_type(wire):
+    reply = wire("OPTIONS", "/api/users/1")
+
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.header("allow") == "DELETE, GET, HEAD, OPTIONS, PUT"
+    assert reply.header("content-type") is None
+
+
+# Refused, as it must be
+
+DEEP = b"[" * 100_000
+LONG_INTEGER = b"9" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", ("body", "", "is required")),
+        (b"{", ("body", "", "is not JSON: Input data was truncated")),
+        (b"none", ("body", "", "is not JSON: invalid character (byte 4)")),
+        (b"{} x", ("body", "", "is not JSON: trailing characters (byte 4)")),
+        (b"[]", ("body", "", "must be an object")),
+        (b'{"username": "\xff", "email": "a@b.de"}', ("body", "", "is not UTF-8")),
+        ('{"username": "é"}'.encode("utf-16"), ("body", "", "is not JSON: invalid character (byte 0)")),
+        (b"\xef\xbb\xbf{}", ("body", "", "is not JSON: invalid character (byte 0)")),
+        (gzip.compress(b"{}", mtime=0), ("body", "", "is not JSON: invalid character (byte 0)")),
+        (DEEP, ("body", "", "is nested too deeply")),
+        (b'{"username": ' + DEEP, ("body", "", "is nested too deeply")),
+        (b'{"username": NaN}', ("body", "", "is not JSON: invalid character (byte 13)")),
+        (b'{"username": -Infinity}', ("body", "", "is not JSON: invalid character (byte 14)")),
+        (b'{"username": 1e400}', ("body", "", "is not JSON: Number out of range")),
+        (b'{"username": %b}' % LONG_INTEGER, ("body", "", "is not JSON: Integer value out of range")),
+        (
+            rb'{"username": "\ud800", "email": "a@b.de"}',
+            ("body", "", "is not JSON: unexpected end of escaped utf-16 surrogate pair (byte 20)"),
+        ),
+        (
+            rb'{"username": "a\u0000", "email": "a@b.de"}',
+            ("body", "/username", "has characters or a form that the contract does not allow here"),
+        ),
+        (
+            rb'{"username": "a\n", "email": "a@b.de"}',
+            ("body", "/username", "has characters or a form that the contract does not allow here"),
+        ),
+        (b'{"username": "a", "email": "@"}', ("body", "/email", "must be an e-mail address")),
+        (b'{"username": "a", "email": "a@b.de\\n"}', ("body", "/email", "must be an e-mail address")),
+        (b'{"username": 5, "email": "a@b.de"}', ("body", "/username", "must be a string")),
+        (b'{"username": "a", "email": "a@b.de", "id": 1}', ("body", "/id", "is not a known member")),
+    ],
+)
+def test_400_for_a_body_that_is_no_user(wire, body, fault):
+    reply = wire("POST", "/api/users", [JSON], body)
+
+    assert (reply.status, reply.header("content-type")) == (400, PROBLEM)
+    assert reply.faults == [fault]
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("+1", "must be an integer"),
+        ("01", "must be an integer"),
+        ("1_0", "must be an integer"),
+        ("%201", "must be an integer"),
+        ("1%20", "must be an integer"),
+        ("1%0A", "must be an integer"),
+        ("%D9%A1", "must be an integer"),
+        ("%EF%BC%91", "must be an integer"),
+        ("%00", "must be an integer"),
+        ("%ff", "must be an integer"),
+        ("1.0", "must be an integer"),
+        ("1e0", "must be an integer"),
+        ("0x1", "must be an integer"),
+        ("9" * 5_000, "must be an integer"),
+        ("0", "must be at least 1"),
+        ("-0", "must be at least 1"),
+        ("-1", "must be at least 1"),
+        (str(2**53), f"must be at most {2**53 - 1}"),
+        ("9" * 400, f"must be at most {2**53 - 1}"),
+    ],
+)
+def test_400_for_what_is_no_plain_number(wire, text, detail):
+    path = wire("GET", f"/api/users/{text}")
+    query = wire("GET", f"/api/posts?user_id={text.replace('+', '%2B')}")
+
+    assert (path.status, path.faults) == (400, [("path", "/user_id", detail)])
+    expected = "is not UTF-8" if text == "%ff" else detail
+    assert (query.status, query.faults) == (400, [("query", "/user_id", expected)])
+
+
+@pytest.mark.parametrize(
+    ("query", "faults"),
+    [
+        ("limit=1&limit=1", [("query", "/limit", "is given more than once")]),
+        ("limit=1&%6cimit=2", [("query", "/limit", "is given more than once")]),
+        ("limit=", [("query", "/limit", "must be an integer")]),
+        ("limit", [("query", "/limit", "must be an integer")]),
+        ("limit=+1", [("query", "/limit", "must be an integer")]),
+        ("Limit=1", [("query", "/Limit", "is not a known parameter")]),
+        ("a=1&b=2", [("query", "/a", "is not a known parameter"), ("query", "/b", "is not a known parameter")]),
+        ("%ff=1", [("query", "", "has a parameter name that is not UTF-8")]),
+        ("%ED%A0%80=1", [("query", "", "has a parameter name that is not UTF-8")]),
+        ("limit=1;cursor=2", [("query", "/limit", "must be an integer")]),
+        ("limit=%5F", [("query", "/limit", "must be an integer")]),
+        ("a" * 3000 + "=1", [("query", "/" + "a" * 64 + "…", "is not a known parameter")]),
+    ],
+)
+def test_400_for_a_query_that_the_contract_does_not_know(wire, query, faults):
+    reply = wire("GET", f"/api/users?{query}")
+
+    assert (reply.status, reply.faults) == (400, faults)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//",
+        "//api/users",
+        "/api//users",
+        "/api/users/",
+        "/api/users//1",
+        "/api/users/1/",
+        "/api/../api/users",
+        "/API/users",
+        "/nothing",
+        "/api/%2e",
+    ],
+)
+def test_404_for_every_other_path_and_never_a_redirect(wire, target):
+    reply = wire("GET", target)
+
+    assert (reply.status, reply.header("content-type"), reply.header("location")) == (404, PROBLEM, None)
+    assert reply.json() == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "There is nothing at this path.",
+        "error": "There is nothing at this path.",
+    }
+
+
+@pytest.mark.parametrize("method", ["PATCH", "TRACE", "BREW", "get"])
+def test_405_lists_every_method_of_the_path(wire, method):
+    reply = wire(method, "/api/users/1")
+
+    assert (reply.status, reply.header("content-type")) == (405, PROBLEM)
+    assert reply.header("allow") == "DELETE, GET, HEAD, OPTIONS, PUT"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("Content-Type", "")],
+        [("Content-Type", "text/plain")],
+        [("Content-Type", "application")],
+        [("Content-Type", "application/problem+json")],
+        [("Content-Type", "application/json, application/json")],
+        [JSON, JSON],
+        [("Content-Type", "application/json; charset=latin-1")],
+        [("Content-Type", "application/json; charset=utf-16")],
+        [("Content-Type", "application/json; charset=nonsense")],
+        [("Content-Type", 'application/json; charset="utf\\-16"')],
+        [("Content-Type", b"application/json; charset=\xff")],
+        [JSON, ("Content-Encoding", "gzip")],
+        [JSON, ("Content-Encoding", "identity"), ("Content-Encoding", "br")],
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_415_for_a_body_in_another_form(wire, headers, chunked):
+    body = user()
+    reply = wire("POST", "/api/users", headers, [body] if chunked else body)
+
+    assert (reply.status, reply.header("content-type")) == (415, PROBLEM)
+
+
+def test_413_by_the_announced_length(wire):
+    reply = wire("POST", "/api/users", [JSON], b"x" * (MIB + 1))
+
+    assert (reply.status, reply.header("content-type")) == (413, PROBLEM)
+    assert reply.json()["detail"] == "The request body is over the limit of 1048576 bytes."
+
+
+def test_413_by_what_arrives_in_chunks(wire):
+    reply = wire("POST", "/api/users", [JSON], [b"x" * 65_536] * 17)
+
+    assert (reply.status, reply.header("content-type")) == (413, PROBLEM)
+
+
+def test_a_body_at_the_limit_is_read(wire):
+    body = user()
+    reply = wire("POST", "/api/users", [JSON], body + b" " * (MIB - len(body)))
+
+    assert reply.status == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"username": "%b", "email": "%b"}' % (b"x" * 400_000, b"y" * 400_000),
+        b"{" + b", ".join(b'"member %06d": 0' % number for number in range(40_000)) + b"}",
+        b'{"%b": 1}' % (b"n" * 1_000_000),
+        b"[" * 1_000_000,
+        b"x" * 10 * MIB,
+    ],
+)
+def test_an_answer_is_small_however_large_the_request(wire, body):
+    reply = wire("POST", "/api/users", [JSON], body)
+
+    assert reply.status in {400, 413}
+    assert len(reply.body) < 8_192
+
+
+def test_at_most_fifty_faults_are_named(wire):
+    reply = wire("POST", "/api/users", [JSON], orjson.dumps({f"member {number:03}": 0 for number in range(60)}))
+
+    assert len(reply.faults) == 50
+
+
+def test_two_same_requests_get_the_same_refusal(wire):
+    body = orjson.dumps({"z": 1, "username": "", "a": 2, "email": 5})
+    first, second = (wire("POST", "/api/users?b=1&a=2", [JSON], body) for _ in range(2))
+
+    assert first.body == second.body
+    assert first.faults == [
+        ("query", "/b", "is not a known parameter"),
+        ("query", "/a", "is not a known parameter"),
+        ("body", "/a", "is not a known member"),
+        ("body", "/email", "must be a string"),
+        ("body", "/username", "must have at least 1 character"),
+        ("body", "/z", "is not a known member"),
+    ]
+
+
+# What only a socket can show
+
+
+def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Everything that the server says to these bytes until it closes or falls silent."""
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        for part in parts:
+            with suppress(OSError):  # it may have closed already
+                connection.sendall(part)
+            time.sleep(pause)
+        connection.settimeout(0.3)
+        return receive_all(connection)
+
+
+def receive_all(connection: socket.socket) -> bytes:
+    received = b""
+    with suppress(TimeoutError, ConnectionError):
+        while part := connection.recv(65_536):
+            received += part
+    return received
+
+
+def statuses(received: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]
+
+
+HEAD = b"POST /api/users HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+SMUGGLED = b"GET /api/health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        pytest.param(b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="a length and chunks"),
+        pytest.param(b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", id="chunks and a length"),
+        pytest.param(b"Content-Length: 2\r\nContent-Length: 4\r\n\r\n{}  ", id="two lengths"),
+        pytest.param(b"Content-Length: 2, 4\r\n\r\n{}  ", id="a list of lengths"),
+        pytest.param(b"Content-Length: +2\r\n\r\n{}", id="a signed length"),
+        pytest.param(b"Content-Length: -2\r\n\r\n{}", id="a negative length"),
+        pytest.param(b"Content-Length: 0x2\r\n\r\n{}", id="a hexadecimal length"),
+        pytest.param(b"Content-Length: 2_0\r\n\r\n{}", id="a length with an underscore"),
+        pytest.param(b"Content-Length: \r\n\r\n{}", id="an empty length"),
+        pytest.param(b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}", id="a length of 5,000 digits"),
+        pytest.param(b"Content-Length : 2\r\n\r\n{}", id="a blank before the colon"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", id="a chunk of no size"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n+2\r\n{}\r\n0\r\n\r\n", id="a signed chunk size"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n", id="a prefixed chunk size"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff2\r\n{}\r\n0\r\n\r\n", id="a huge chunk size"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n3\r\n{}\r\n0\r\n\r\n", id="a chunk longer than its size"),
+        pytest.param(b"Transfer-Encoding: xchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", id="an unknown coding"),
+        pytest.param(b"Transfer-Encoding: chunked, identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n", id="chunked not last"),
+        pytest.param(b"Transfer-Encoding:\x0bchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", id="a vertical tab"),
+        pytest.param(b"Content-Length: 2\r\nX: a\0b\r\n\r\n{}", id="NUL in a header"),
+        pytest.param(b"X: a\r\n b\r\nContent-Length: 2\r\n\r\n{}", id="a folded header"),
+        pytest.param(b" Content-Length: 2\r\n\r\n{}", id="a blank before a name"),
+    ],
+)
+def test_bad_framing_answers_once_at_most_and_never_what_follows(port, framing):
+    received = talk(port, HEAD + framing + SMUGGLED)
+
+    # `{}` is no user, so that a request which was understood as one gets 400 as well.
+    assert set(statuses(received)) <= {400, 415}
+    assert len(statuses(received)) <= 1
+    assert b'"ok"' not in received
+
+
+def test_what_follows_a_whole_request_is_answered_in_its_turn(port):
+    received = talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}" + SMUGGLED, pause=0.2)
+
+    assert statuses(received) == [400, 200]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_413_reaches_a_client_that_keeps_sending(port, framing):
+    head = HEAD + (b"Content-Length: 8000000\r\n\r\n" if framing == "length" else b"Transfer-Encoding: chunked\r\n\r\n")
+    part = b"x" * 65_536 if framing == "length" else b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(head)
+        with suppress(OSError):
+            for _ in range(8_000_000 // 65_536):
+                connection.sendall(part)
+        received = receive_all(connection)
+
+    assert statuses(received) == [413]
+
+
+def test_413_reaches_a_client_that_waits_for_100_continue(port):
+    received = talk(port, HEAD + b"Expect: 100-continue\r\nContent-Length: 8000000\r\n\r\n")
+
+    assert statuses(received) == [413]
+
+
+def test_408_for_a_body_that_does_not_arrive(port):
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(HEAD + b'Content-Length: 20\r\n\r\n{"user')
+        received = receive_all(connection)
+
+    assert statuses(received) == [408]
+    assert b"The request body did not arrive in time." in received
+
+
+def test_slow_bodies_keep_nobody_else_waiting(port):
+    slow = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(50)]
+    try:
+        for connection in slow:
+            connection.sendall(HEAD + b"Content-Length: 20\r\n\r\n{")
+        received = talk(port, b"GET /api/users HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+    finally:
+        for connection in slow:
+            connection.close()
+
+    assert statuses(received) == [200]
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n64\r\n"])
+def test_a_client_that_vanishes_midway_stores_nothing(port, framing):
+    body = user()
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(HEAD + framing + body[:-1])
+    time.sleep(0.1)
+    again = talk(port, request_bytes("POST", "/api/users", [JSON, ("Connection", "close")], body))
+
+    assert statuses(again) == [201]
+
+
+def test_a_disconnect_before_the_body_ends_is_not_taken_for_its_end(app, ask):
+    body = user()
+    messages = [body, {"type": "http.disconnect"}]
+    reply = ask(app, "POST", "/api/users", [JSON], messages)
+
+    assert (reply.status, reply.faults) == (400, [("body", "", "did not arrive whole")])
+
+
+def test_415_for_a_body_that_no_header_announces(app, ask):
+    """As over HTTP/2, which needs neither length nor chunks: it must not pass unchecked."""
+    reply = ask(app, "POST", "/api/users", [], [b'{"username": 5}'], announced=False)
+
+    assert reply.status == 415
