@@ -1,0 +1,68 @@
+"""Values that operations refuse for the same reasons, each with the reason."""
+
+NO_INTEGER = "must be an integer"
+NOT_ALLOWED = "has characters or a form that the contract does not allow here"
+
+# What int() reads and decimal digits are not.
+_NO_PLAIN_DIGITS = ["", "+1", "01", "-0x1", "1_0", " 1", "1 ", "1\n", "1.0", "1e1", "one", "٣", "1\0", "9" * 5000]
+
+LIMITS_REFUSED = [
+    ("0", "must be at least 1"),
+    ("-1", "must be at least 1"),
+    ("101", "must be at most 100"),
+    (str(2**31), "must be at most 100"),
+    (str(2**64), "must be at most 100"),
+    *((text, NO_INTEGER) for text in _NO_PLAIN_DIGITS),
+]
+
+IDS_REFUSED = [
+    ("0", "must be at least 1"),
+    ("-1", "must be at least 1"),
+    (str(2**53), f"must be at most {2**53 - 1}"),
+    (str(2**64), f"must be at most {2**53 - 1}"),
+    *((text, NO_INTEGER) for text in _NO_PLAIN_DIGITS),
+]
+
+CURSORS_REFUSED = [
+    ("", "must have at least 1 character"),
+    ("a" * 129, "must have at most 128 characters"),
+    ("a b", NOT_ALLOWED),
+    ("MQ==", NOT_ALLOWED),
+    ("a\n", NOT_ALLOWED),
+    *(
+        (text, "is not a cursor of this list")
+        for text in ("1", "MQ", "a", "_", "a" * 128)  # no base64, and base64 of something else
+    ),
+]
+
+LINES_REFUSED = [
+    ("", "must have at least 1 character"),
+    (" ", NOT_ALLOWED),
+    (" ann", NOT_ALLOWED),
+    ("ann ", NOT_ALLOWED),
+    ("\u00a0ann", NOT_ALLOWED),  # a blank that does not break a line
+    ("ann\n", NOT_ALLOWED),
+    ("an\nn", NOT_ALLOWED),
+    ("an\tn", NOT_ALLOWED),
+    ("an\0n", NOT_ALLOWED),
+    ("an\x7fn", NOT_ALLOWED),
+    ("an\x85n", NOT_ALLOWED),
+    ("an\x9fn", NOT_ALLOWED),
+]
+
+NO_TEXT = [1, 1.5, True, None, [], ["a"], {}, {"a": "b"}]
+
+LINES = [
+    "a",
+    "a b",
+    "Zoë 李",
+    "👩‍👩‍👧",
+    "e\u0301",
+    "\u00e9",
+    "'; DROP TABLE users; --",
+    "<b>&amp;</b>",
+    "100 %",
+    "\\0",
+    '"',
+    "NULL",
+]

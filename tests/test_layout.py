@@ -1,0 +1,182 @@
+"""How the project is laid out: who may import whom, which names there are, what belongs together."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from api import health, posts, users
+from api.app import operations
+
+ROOT = Path(__file__).parent.parent
+API = ROOT / "api"
+CONTRACT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
+HANDLERS = {"users": users, "posts": posts, "health": health}
+
+# What each module imports of `api`, at most; everything points down, towards the end of the table.
+MAY_IMPORT = {
+    "__main__": {"cli"},
+    "cli": {"app", "config", "contract", "contract.problems", "database", "health", "migrations", "models", "server"},
+    "__init__": {"app", "database"},  # hands them on
+    "server": {"app", "config", "contract"},
+    "app": {"config", "contract", "database", "health", "posts", "users"},
+    "users": {"contract.problems", "database", "models", "paging", "schemas", "shape"},
+    "posts": {"contract.problems", "database", "models", "paging", "schemas", "shape"},
+    "health": {"contract.problems", "database", "migrations"},
+    "paging": {"contract.problems", "database", "shape"},
+    "shape": set(),
+    "schemas": {"models"},
+    "migrations": {"models"},
+    "models": {"contract.problems", "database"},
+    "database": {"config", "contract.problems"},
+    "contract": set(),
+    "config": set(),
+}
+
+# Where a package is known. Whoever takes its place is a change of these modules alone.
+KNOWN_TO = {
+    "connexion": {"app", "contract"},
+    "flask": {"cli", "contract", "database"},
+    "werkzeug": {"contract"},
+    "starlette": {"contract"},
+    "jsonschema_rs": {"contract"},
+    "marshmallow": {"schemas", "shape"},
+    "marshmallow_sqlalchemy": {"schemas"},
+    "flask_sqlalchemy": {"database"},
+    "alembic": {"cli", "migrations"},
+    "granian": {"server"},
+    "click": {"cli"},
+}
+
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "base", "misc", "core", "tools", "lib"}
+
+MODULES = sorted(API.rglob("*.py"))
+
+
+def unit(path):
+    """The row of the table that a module belongs to: its own name, or that of its folder."""
+    return path.relative_to(API).with_suffix("").parts[0]
+
+
+def imports(path):
+    """Every module that a module imports, also inside functions and for type checking."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from found if _is_module(found[0]) or node.module == "api" else [node.module]
+
+
+def _is_module(name):
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or path.is_dir()
+
+
+def imported_of_api(path):
+    """The rows of the table that a module imports, its own left out."""
+    home = {"create_app": "app", "db": "database"}  # what `api` itself hands on
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "api" and rest:
+            row = home.get(rest, rest)
+            if row.split(".")[0] != unit(path):
+                yield row if row == "contract.problems" else row.split(".")[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    assert set(imported_of_api(path)) <= MAY_IMPORT[unit(path)]
+
+
+def test_the_table_of_imports_points_down():
+    rows = list(MAY_IMPORT)
+
+    assert [
+        (row, lower)
+        for row, below in MAY_IMPORT.items()
+        for lower in below
+        if row != "__init__" and rows.index(lower.split(".")[0]) <= rows.index(row)
+    ] == []
+
+
+def test_the_table_of_imports_has_a_row_for_every_module():
+    assert set(MAY_IMPORT) == {unit(path) for path in MODULES}
+
+
+@pytest.mark.parametrize("package", KNOWN_TO)
+def test_a_package_is_known_where_it_belongs(package):
+    known = {unit(path) for path in MODULES for name in imports(path) if name.split(".")[0] == package}
+
+    assert known <= KNOWN_TO[package]
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_handlers_know_neither_flask_nor_connexion(name):
+    packages = {found.split(".")[0] for found in imports(API / f"{name}.py")}
+
+    assert packages & {"flask", "connexion", "werkzeug", "starlette", "flask_sqlalchemy"} == set()
+
+
+def test_only_config_reads_the_environment():
+    def reads(path):
+        tree = ast.parse(path.read_text())
+        return any(
+            (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"} and _is_os(node.value))
+            or (isinstance(node, ast.ImportFrom) and node.module == "os")
+            for node in ast.walk(tree)
+        )
+
+    assert [str(path.relative_to(API)) for path in MODULES if reads(path)] == ["config.py"]
+
+
+def _is_os(node):
+    return isinstance(node, ast.Name) and node.id == "os"
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    assert [path for path in MODULES if path.stem in NAMES_THAT_SAY_NOTHING] == []
+
+
+def test_every_operation_has_the_handler_of_its_name_in_the_module_of_its_tag():
+    tags = {
+        definition["operationId"]: definition["tags"]
+        for path_item in CONTRACT["paths"].values()
+        for method, definition in path_item.items()
+        if method != "parameters"
+    }
+
+    handlers = {name: [module] for module, found in HANDLERS.items() for name in operations(found)}
+
+    assert handlers == tags
+
+
+def test_every_operation_has_a_test_file_that_says_so():
+    lines = {
+        f"test_{definition['operationId']}.py": f'"""{method.upper()} {path}."""'
+        for path, path_item in CONTRACT["paths"].items()
+        for method, definition in path_item.items()
+        if method != "parameters"
+    }
+
+    found = {path.name: path.read_text().split("\n", 1)[0] for path in (ROOT / "tests" / "operations").glob("test_*")}
+
+    assert found == lines
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_handler_is_short_and_documented_in_a_line(name):
+    functions = [node for node in ast.parse((API / f"{name}.py").read_text()).body if isinstance(node, ast.FunctionDef)]
+    handlers = [function for function in functions if not function.name.startswith("_")]
+
+    assert handlers
+    for handler in handlers:
+        assert handler.end_lineno - handler.lineno < 12, handler.name
+        assert "\n" not in (ast.get_docstring(handler) or "\n"), handler.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_says_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
