@@ -17,6 +17,9 @@ from api.contract import ContractApp
 from api.models import Post, User
 from api.schemas import post_schema, user_schema
 
+# Holds every response of the run against the contract.
+pytest_plugins = ["tests.ledger"]
+
 Row = dict[str, Any]
 
 _EMPTY = {
@@ -52,12 +55,22 @@ def application(database_url: str) -> Iterator[ContractApp]:
     database.dispose(application.app)
 
 
+@pytest.fixture(scope="session")
+def empty(application: ContractApp) -> Callable[[], None]:
+    """Empties the tables; ids begin at 1 again."""
+
+    def empty() -> None:
+        with application.app.app_context(), database_of_current_app.engine.begin() as connection:
+            for statement in _EMPTY[connection.dialect.name]:
+                connection.execute(text(statement))
+
+    return empty
+
+
 @pytest.fixture
-def app(application: ContractApp) -> ContractApp:
+def app(application: ContractApp, empty: Callable[[], None]) -> ContractApp:
     """The application, its tables empty and its ids beginning at 1."""
-    with application.app.app_context(), database_of_current_app.engine.begin() as connection:
-        for statement in _EMPTY[connection.dialect.name]:
-            connection.execute(text(statement))
+    empty()
     return application
 
 
