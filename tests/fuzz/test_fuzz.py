@@ -1,0 +1,144 @@
+"""Schemathesis in process: requests made from the contract, their answers under every check it has and two of ours.
+
+`tox -e fuzz` runs the same checks for longer, with other seeds, against a started server.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+
+from api import create_app
+from tests.fuzz.checks import config, resolve
+
+DIGESTS = "FUZZ_DIGESTS"  # names a file to which each test adds its name and a hash of the requests it sent
+SCENARIOS = settings(
+    max_examples=60,
+    stateful_step_count=12,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Subject:
+    """ASGI: one name for whichever application is tested. Schemathesis wants it when the tests are collected."""
+
+    def __init__(self, application):
+        self.application = application
+        self.sent = hashlib.sha256()
+
+    @property
+    def app(self):
+        return self.application.app
+
+    async def __call__(self, scope, receive, send):
+        async def received():
+            message = await receive()
+            self.sent.update(message.get("body", b""))
+            return message
+
+        self.sent.update(repr([scope.get(key) for key in ("method", "raw_path", "query_string")]).encode())
+        await self.application(scope, received, send)
+
+
+# The contract is read, as it is served, from an application that has no tables.
+subject = Subject(create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite://"}))
+
+
+def contract(phase, max_examples=1):
+    return schemathesis.openapi.from_asgi("/api/openapi.json", subject, config=config(phase, max_examples))
+
+
+by_examples = contract("examples").exclude(tag="health")  # these take nothing that an example could show
+by_coverage = contract("coverage")
+by_fuzzing = contract("fuzzing", max_examples=50)
+by_links = contract("stateful")
+
+LINKS = {
+    (operation.label, status, name)
+    for operation in (result.ok() for result in by_links.get_all_operations())
+    for status, response in operation.definition.raw["responses"].items()
+    for name in resolve(by_links.raw_schema, response).get("links", {})
+}
+
+
+@pytest.fixture(autouse=True)
+def tested(app, make_user, make_post, request):
+    """The application of the run, a user and a post in it, behind the contract."""
+    make_post(user_id=make_user()["id"])
+    subject.application = app
+    subject.sent = hashlib.sha256()
+    yield
+    if DIGESTS in os.environ:
+        with Path(os.environ[DIGESTS]).open("a") as file:
+            file.write(f"{request.node.name} {subject.sent.hexdigest()}\n")
+
+
+@by_examples.parametrize()
+def test_examples(case):
+    assert case.meta.phase.name == "examples"
+    case.call_and_validate()
+
+
+@by_coverage.parametrize()
+def test_coverage(case):
+    assert case.meta.phase.name == "coverage"
+    case.call_and_validate()
+
+
+@by_fuzzing.parametrize()
+def test_fuzzing(case):
+    assert case.meta.phase.name == "fuzzing"
+    case.call_and_validate()
+
+
+def test_every_link_is_followed(empty):
+    followed = Counter()
+
+    class Links(by_links.as_state_machine()):
+        def setup(self):
+            empty()  # Hypothesis calls a scenario flaky that depends on the one before
+
+        def before_call(self, case):
+            _, name, origin = self.link_to(case)
+            # The contract says in prose where `user_id` of this link's body comes from; see there.
+            if name == "create_post" and case.meta.generation.mode.is_positive:
+                case.body["user_id"] = origin.json()["id"]
+
+        def after_call(self, response, case):
+            super().after_call(response, case)
+            source, name, origin = self.link_to(case)
+            if name is not None and response.status_code < 300:
+                followed[source, str(origin.status_code), name] += 1
+
+        def link_to(self, case):
+            step = self.recorder.cases[case.id]
+            if step.transition is None or not step.is_transition_applied:
+                return None, None, None
+            source = self.recorder.cases[step.parent_id].value.operation.label
+            name = step.transition.id.split("] ")[1].split(" -> ")[0]
+            return source, name, self.recorder.find_response(case_id=step.parent_id)
+
+    Links.run(settings=SCENARIOS)
+
+    assert followed.keys() == LINKS
+
+
+def test_two_runs_send_the_same(tmp_path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    for seed in ("1", "2"):  # of the hashes that order Python's sets
+        environment = {**os.environ, DIGESTS: str(tmp_path / seed), "PYTHONHASHSEED": seed, "TEST_DATABASE": "sqlite"}
+        asked = [*command, "-k", "(fuzzing and POST and users) or link_is", f"--basetemp={tmp_path / seed}-temp"]
+        subprocess.run(asked, env=environment, check=True, timeout=300, stdout=subprocess.DEVNULL)
+
+    first, second = ((tmp_path / seed).read_text() for seed in ("1", "2"))
+    assert first == second
+    assert first.count("\n") == 2
