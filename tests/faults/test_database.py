@@ -1,0 +1,306 @@
+"""The database goes away, hangs, refuses, is locked or full: a bounded 503, and service again without a restart."""
+
+import secrets
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+LIVE, READY, USERS, POSTS = "/api/health/live", "/api/health/ready", "/api/users", "/api/posts"
+
+# What the timeouts that conftest sets leave a request: its own 2 s, a sweep of 0.25 s, and some time to be busy.
+REQUEST_BOUND = 3.0
+AT_ONCE = 0.5
+
+
+def is_unavailable(answer):
+    return (
+        answer.status == 503
+        and int(answer.headers["retry-after"]) > 0
+        and answer.headers["content-type"] == "application/problem+json"
+        and answer.body["status"] == 503
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://nobody@127.0.0.1:1/nothing", "sqlite:////proc/nothing/api.db"],
+    ids=["postgresql", "sqlite"],
+)
+def test_a_database_out_of_reach_stops_the_start_with_a_sentence(url, serve, figure):
+    start = time.monotonic()
+    server = serve(url, wait=False)
+
+    assert server.process.wait(10) == 1
+    lines = server.log.read_text().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("The database cannot be used: ")
+    figure(f"exit 1 after {time.monotonic() - start:.1f} s: {lines[0]}")
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stopped_database_is_503_until_it_is_back(mode, workers, serve, postgresql, figure):
+    server = serve(postgresql.url, workers=workers)
+    created = server.post_user()
+    postgresql.cluster.stop(mode)
+
+    refused = server.ask_all([("GET", USERS, None)] * 10 + [server.new_user() for _ in range(10)])
+    live, ready = server.get(LIVE), server.get(READY)
+    postgresql.cluster.start()
+    recovery = server.until(READY, 200)
+
+    assert all(map(is_unavailable, refused))
+    assert max(answer.seconds for answer in refused) < REQUEST_BOUND
+    assert live.status == 200
+    assert live.seconds < AT_ONCE
+    assert is_unavailable(ready)
+    assert created.body in server.get(USERS).body
+    # A write that meets a dead connection is not tried again, and takes the rest of its worker's with it.
+    writes = [server.post_user().status for _ in range(10)]
+    assert set(writes) <= {201, 503}
+    assert writes.count(503) <= workers
+    figure(f"503 within {max(a.seconds for a in refused):.2f} s, ready {recovery:.2f} s after the start")
+
+
+def test_a_read_that_meets_a_dead_connection_is_tried_once_more(serve, postgresql, figure):
+    server = serve(postgresql.url)
+    server.ask_all([("GET", USERS, None)] * 20)
+    ended = postgresql.terminate_connections()
+
+    answers = server.ask_all([("GET", USERS, None)] * 20)
+
+    assert ended > 1
+    assert [answer.status for answer in answers] == [200] * 20
+    figure(f"{ended} connections ended, 20 reads 200, the slowest {max(a.seconds for a in answers):.2f} s")
+
+
+def test_a_read_after_a_restart_is_tried_once_more(serve, postgresql):
+    server = serve(postgresql.url)
+    server.ask_all([("GET", USERS, None)] * 20)
+    postgresql.cluster.stop("immediate")
+    postgresql.cluster.start()
+
+    answers = server.ask_all([("GET", USERS, None)] * 20)
+
+    assert [answer.status for answer in answers] == [200] * 20
+
+
+def test_a_write_that_meets_a_dead_connection_is_not_tried_again(serve, postgresql):
+    server = serve(postgresql.url, API_WRITE_THREADS=1)
+    server.post_user()
+    postgresql.terminate_connections()
+
+    answer = server.post_user()
+
+    assert is_unavailable(answer)
+    assert server.post_user().status == 201
+    assert len(postgresql.usernames()) == 2
+
+
+def test_no_connection_to_be_had_is_503(serve, postgresql, figure):
+    server = serve(postgresql.url)
+    postgresql.cluster.execute(f"ALTER ROLE {postgresql.role} CONNECTION LIMIT 0")
+    postgresql.terminate_connections()
+
+    refused = server.ask_all([("GET", USERS, None)] * 10 + [server.new_user() for _ in range(10)])
+    ready = server.get(READY)
+    postgresql.cluster.execute(f"ALTER ROLE {postgresql.role} CONNECTION LIMIT -1")
+    recovery = server.until(READY, 200)
+
+    assert all(map(is_unavailable, refused))
+    assert max(answer.seconds for answer in refused) < REQUEST_BOUND
+    assert is_unavailable(ready)
+    assert server.post_user().status == 201
+    figure(f"503 within {max(a.seconds for a in refused):.2f} s, ready after {recovery:.2f} s")
+
+
+def test_a_statement_that_takes_too_long_is_503(serve, postgresql, figure):
+    # The lock may be waited for longer than the statement may run.
+    server = serve(postgresql.url, API_LOCK_TIMEOUT_SECONDS=60, API_STATEMENT_TIMEOUT_SECONDS=1)
+
+    with postgresql.closed_to_all():
+        answer = server.get(USERS)
+        live, ready = server.get(LIVE), server.get(READY)
+
+    assert is_unavailable(answer)
+    assert 0.9 < answer.seconds < 2
+    assert live.seconds < AT_ONCE
+    assert ready.status == 200  # it asks another table
+    assert server.get(USERS).status == 200
+    figure(f"503 after {answer.seconds:.2f} s (statement timeout 1 s)")
+
+
+def test_threads_that_all_wait_keep_nobody_longer_than_a_request_may_take(serve, postgresql, figure):
+    # Each pool is as large as its threads: a free connection is missing when a thread is.
+    server = serve(postgresql.url, API_LOCK_TIMEOUT_SECONDS=60, API_STATEMENT_TIMEOUT_SECONDS=60)
+    live = []
+
+    with postgresql.closed_to_all():
+        watcher = threading.Thread(target=lambda: live.extend(server.get(LIVE) for _ in range(10)))
+        watcher.start()
+        answers = server.ask_all([("GET", USERS, None)] * 20 + [server.new_user() for _ in range(20)])
+        watcher.join()
+        ready = server.get(READY)
+    recovery = server.until(READY, 200)
+
+    assert all(map(is_unavailable, answers))
+    assert max(answer.seconds for answer in answers) < REQUEST_BOUND
+    assert {answer.status for answer in live} == {200}
+    assert max(answer.seconds for answer in live) < AT_ONCE
+    assert is_unavailable(ready)
+    assert {answer.status for answer in server.ask_all([("GET", USERS, None)] * 10)} == {200}
+    figure(
+        f"40 requests 503 within {max(a.seconds for a in answers):.2f} s (request timeout 2 s), "
+        f"liveness within {max(a.seconds for a in live) * 1000:.0f} ms, ready {recovery:.2f} s after the lock"
+    )
+
+
+def test_a_frozen_server_is_503_until_it_goes_on(serve, postgresql, figure):
+    server = serve(postgresql.url)
+    server.ask_all([("GET", USERS, None)] * 20)
+    postgresql.cluster.signal(signal.SIGSTOP)
+    try:
+        answers = server.ask_all([("GET", USERS, None)] * 20 + [server.new_user() for _ in range(20)])
+        live, ready = server.get(LIVE), server.get(READY)
+    finally:
+        postgresql.cluster.signal(signal.SIGCONT)
+    recovery = server.until(READY, 200)
+
+    assert all(map(is_unavailable, answers))
+    assert max(answer.seconds for answer in answers) < REQUEST_BOUND
+    assert live.seconds < AT_ONCE
+    assert is_unavailable(ready)
+    assert {answer.status for answer in server.ask_all([("GET", USERS, None)] * 10)} == {200}
+    figure(f"503 within {max(a.seconds for a in answers):.2f} s, ready {recovery:.2f} s after it went on")
+
+
+def test_a_lock_held_too_long_is_503_for_writes_and_nothing_to_reads(serve, database, figure):
+    server = serve(database.url)
+    server.post_user()
+
+    with database.closed_to_writers():
+        write = server.post_user()
+        reads = server.ask_all([("GET", USERS, None)] * 20)
+        ready = server.get(READY)
+    after = server.post_user()
+
+    assert is_unavailable(write)
+    assert 0.4 < write.seconds < 1.5
+    assert [answer.status for answer in reads] == [200] * 20
+    assert ready.status == 200
+    assert after.status == 201
+    assert len(database.usernames()) == 2
+    figure(f"write 503 after {write.seconds:.2f} s (lock timeout 0.5 s), the next one 201 in {after.seconds:.2f} s")
+
+
+def test_a_short_lock_is_waited_for(serve, database):
+    server = serve(database.url, API_LOCK_TIMEOUT_SECONDS=5, API_STATEMENT_TIMEOUT_SECONDS=5)
+    answers = []
+    writer = threading.Thread(target=lambda: answers.append(server.post_user()))
+
+    with database.closed_to_writers():
+        writer.start()
+        time.sleep(0.7)
+    writer.join()
+
+    assert answers[0].status == 201
+    assert answers[0].seconds > 0.6
+
+
+def test_a_write_given_up_while_it_queued_is_not_carried_out(serve, database):
+    server = serve(
+        database.url, API_WRITE_THREADS=1, API_REQUEST_TIMEOUT_SECONDS=0.5, API_LOCK_TIMEOUT_SECONDS=30,
+        API_STATEMENT_TIMEOUT_SECONDS=30,
+    )  # fmt: skip
+
+    with database.closed_to_writers():
+        answers = server.ask_all([server.new_user() for _ in range(20)])
+    server.until(READY, 200)
+    time.sleep(0.5)
+
+    assert all(map(is_unavailable, answers))
+    # The one that a thread had begun may be stored or not; a 503 does not say.
+    assert len(database.usernames()) <= 1
+
+
+def test_a_full_disk_is_503_for_writes_and_nothing_to_reads(serve, sqlite, small_disk, figure):
+    database = type(sqlite)(small_disk / "faults.db")
+    server = serve(database.url)
+    author = server.post_user().body["id"]
+    fill(small_disk)
+
+    refused = [server.ask("POST", POSTS, long_post(author)) for _ in range(5)]
+    reads = [server.get(path) for path in (USERS, POSTS, READY)]
+    (small_disk / "ballast").unlink()
+    after = server.ask("POST", POSTS, long_post(author))
+
+    assert all(map(is_unavailable, refused))
+    assert [answer.status for answer in reads] == [200] * 3
+    assert reads[1].body == []
+    assert after.status == 201
+    assert server.get(POSTS).body == [after.body]
+    server.stop()
+    figure(f"503 within {max(a.seconds for a in refused):.2f} s, 201 as soon as there is space, nothing by halves")
+
+
+def test_a_full_tablespace_is_503_for_writes_and_nothing_to_reads(serve, postgresql, small_disk, figure):
+    postgresql.move_to(small_disk)
+    server = serve(postgresql.url)
+    author = server.post_user().body["id"]
+    fill(small_disk)
+
+    refused = [server.ask("POST", POSTS, long_post(author)) for _ in range(5)]
+    reads = [server.get(path) for path in (USERS, POSTS, READY)]
+    (small_disk / "ballast").unlink()
+    after = server.ask("POST", POSTS, long_post(author))
+
+    assert all(map(is_unavailable, refused))
+    assert [answer.status for answer in reads] == [200] * 3
+    assert reads[1].body == []
+    assert after.status == 201
+    assert server.get(POSTS).body == [after.body]
+    server.stop()
+    postgresql.drop()  # before its disk goes
+    figure(f"503 within {max(a.seconds for a in refused):.2f} s, 201 as soon as there is space, nothing by halves")
+
+
+def test_a_file_that_may_not_grow_is_503_for_writes_and_nothing_to_reads(serve, sqlite, figure):
+    # A quota, as anybody can set it; the kernel refuses every write beyond it.
+    server = serve(sqlite.url, wrapper=["sh", "-c", 'ulimit -f 512 && exec "$@"', "sh"])
+    author = server.post_user().body["id"]
+
+    answers = [server.ask("POST", POSTS, long_post(author)) for _ in range(20)]
+    reads = [server.get(path) for path in (USERS, POSTS, READY)]
+
+    stored = [answer.body for answer in answers if answer.status == 201]
+    assert 0 < len(stored) < 20
+    assert all(is_unavailable(answer) for answer in answers if answer.status != 201)
+    assert [answer.status for answer in reads] == [200] * 3
+    assert reads[1].body == stored
+    figure(f"{len(stored)} stored, {20 - len(stored)} refused with 503, {len(reads[1].body)} found")
+
+
+@pytest.fixture
+def small_disk(open_folder):
+    folder = open_folder / f"disk-{secrets.token_hex(4)}"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk):
+    with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(bytes(4096))
+
+
+def long_post(author):
+    """Too long for the free pages of a database; of digits that do not compress."""
+    return {"title": "Long", "content": secrets.token_hex(30_000), "user_id": author}

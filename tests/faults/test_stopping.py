@@ -1,0 +1,282 @@
+"""Stopping with and without warning: what was accepted is finished, what was acknowledged is there."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+USERS, READY = "/api/users", "/api/health/ready"
+
+
+@contextmanager
+def writing(server, *, clients=8):
+    """Writes without a pause, by several clients; yields the names acknowledged so far and everything tried."""
+    acknowledged, tried, done = [], [], threading.Event()
+
+    def write():
+        while not done.is_set():
+            method, path, body = server.new_user()
+            tried.append(body["username"])
+            if server.ask(method, path, body, seconds=5).status == 201:
+                acknowledged.append(body["username"])
+            elif done.wait(0.05):
+                return
+
+    with ThreadPoolExecutor(clients) as pool:
+        futures = [pool.submit(write) for _ in range(clients)]
+        try:
+            yield acknowledged, tried
+        finally:
+            done.set()
+    for future in futures:
+        future.result()
+
+
+def is_refused(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_in_flight_is_finished(signum, workers, serve, database, figure):
+    server = serve(
+        database.url,
+        workers=workers,
+        API_LOCK_TIMEOUT_SECONDS=10,
+        API_STATEMENT_TIMEOUT_SECONDS=10,
+        API_REQUEST_TIMEOUT_SECONDS=10,
+        API_SHUTDOWN_TIMEOUT_SECONDS=10,
+    )
+    answers = []
+    flight = threading.Thread(target=lambda: answers.extend(server.ask_all([server.new_user() for _ in range(10)])))
+
+    with database.closed_to_writers():
+        flight.start()
+        time.sleep(0.5)
+        server.process.send_signal(signum)
+        time.sleep(0.7)
+        refused = is_refused(server.port)
+    unlocked = time.monotonic()
+    status = server.process.wait(10)
+    seconds = time.monotonic() - unlocked
+    flight.join()
+
+    assert status == 0
+    assert refused
+    assert [answer.status for answer in answers] == [201] * 10
+    assert len(database.usernames()) == 10
+    figure(f"10 in flight finished, exit 0 {seconds:.2f} s after they could")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_stuck_does_not_keep_the_server(signum, workers, serve, database, figure):
+    server = serve(
+        database.url,
+        workers=workers,
+        API_LOCK_TIMEOUT_SECONDS=60,
+        API_STATEMENT_TIMEOUT_SECONDS=60,
+        API_REQUEST_TIMEOUT_SECONDS=60,
+        API_SHUTDOWN_TIMEOUT_SECONDS=2,
+    )
+    answers = []
+    flight = threading.Thread(target=lambda: answers.extend(server.ask_all([server.new_user() for _ in range(10)])))
+
+    with database.closed_to_writers():
+        flight.start()
+        time.sleep(0.5)
+        status, seconds = server.stop(signum)
+        left = is_refused(server.port)
+    flight.join()
+
+    assert status == 0
+    assert seconds < 2 + 3  # the timeout, and what a busy machine takes to end two processes
+    assert left
+    assert {answer.status for answer in answers} <= {0, 503}
+    assert not database.usernames()
+    figure(f"exit 0 after {seconds:.2f} s (shutdown timeout 2 s)")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_idle_server_stops_at_once(workers, serve, sqlite, figure):
+    server = serve(sqlite.url, workers=workers)
+    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(10)]
+
+    status, seconds = server.stop()
+
+    assert status == 0
+    assert seconds < 3  # the shutdown timeout: nothing was in flight
+    for connection in idle:
+        connection.close()
+    figure(f"exit 0 after {seconds:.2f} s, with ten idle connections")
+
+
+def test_a_signal_to_the_whole_group_stops_it_as_well(serve, sqlite, figure):
+    # As Ctrl-C in a terminal does.
+    server = serve(sqlite.url, workers=2)
+
+    start = time.monotonic()
+    os.killpg(server.process.pid, signal.SIGINT)
+
+    assert server.process.wait(10) == 0
+    figure(f"exit 0 after {time.monotonic() - start:.2f} s")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_under_load_answers_whatever_it_carries_out(workers, serve, database, figure):
+    server = serve(database.url, workers=workers, API_LOCK_TIMEOUT_SECONDS=5)
+    with writing(server) as (acknowledged, _):
+        time.sleep(1)
+        status, seconds = server.stop()
+
+    assert status == 0
+    assert len(acknowledged) > 50
+    assert database.usernames() == set(acknowledged)
+    figure(f"exit 0 after {seconds:.2f} s; {len(acknowledged)} acknowledged, no more and no less stored")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_acknowledged_writes_survive_a_killed_server(workers, serve, database, figure):
+    server = serve(database.url, workers=workers, API_LOCK_TIMEOUT_SECONDS=5)
+    with writing(server) as (acknowledged, tried):
+        time.sleep(2)
+        server.kill()
+
+    again = serve(database.url, workers=workers)
+    stored = database.usernames()
+
+    assert len(acknowledged) > 50
+    assert not set(acknowledged) - stored
+    assert stored <= set(tried)
+    assert again.post_user().status == 201
+    figure(f"{len(acknowledged)} acknowledged, {len(set(acknowledged) - stored)} lost")
+
+
+def test_acknowledged_writes_survive_a_killed_database(serve, postgresql, figure):
+    server = serve(postgresql.url, API_LOCK_TIMEOUT_SECONDS=5)
+    with writing(server) as (acknowledged, tried):
+        time.sleep(1.5)
+        postgresql.cluster.kill()
+        before = len(acknowledged)
+        postgresql.cluster.start()
+        recovery = server.until(READY, 200)
+        time.sleep(1)
+
+    stored = postgresql.usernames()
+
+    assert before > 50
+    assert len(acknowledged) > before  # by the same server, without a restart
+    assert not set(acknowledged) - stored
+    assert stored <= set(tried)
+    figure(
+        f"{len(acknowledged)} acknowledged, {before} of them before, {len(set(acknowledged) - stored)} lost; "
+        f"ready {recovery:.2f} s after the start"
+    )
+
+
+def test_a_killed_worker_is_replaced_while_the_other_serves(serve, database, figure):
+    server = serve(database.url, workers=2, API_LOCK_TIMEOUT_SECONDS=5)
+    victim, other = server.worker_pids()
+    with writing(server) as (acknowledged, _):
+        time.sleep(1)
+        os.kill(victim, signal.SIGKILL)
+        killed, before = time.monotonic(), len(acknowledged)
+        while victim in server.worker_pids() or len(server.worker_pids()) < 2:
+            assert time.monotonic() - killed < 10
+            time.sleep(0.05)
+        replaced = time.monotonic() - killed
+        time.sleep(1)
+
+    stored = database.usernames()
+
+    assert len(acknowledged) > before + 20
+    assert other in server.worker_pids()
+    assert not set(acknowledged) - stored
+    assert {answer.status for answer in server.ask_all([("GET", READY, None)] * 50)} == {200}
+    assert server.stop()[0] == 0
+    figure(f"replaced after {replaced:.2f} s; {len(acknowledged)} acknowledged, none lost")
+
+
+def test_workers_killed_together_are_replaced(serve, sqlite, figure):
+    server = serve(sqlite.url, workers=2)
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+
+    recovery = server.until(READY, 200)
+
+    assert server.post_user().status == 201
+    assert server.stop()[0] == 0
+    figure(f"ready {recovery:.2f} s after both were killed")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_outlive_a_killed_parent(workers, serve, sqlite, figure):
+    server = serve(sqlite.url, workers=workers)
+    start = time.monotonic()
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait(5)
+
+    while not is_refused(server.port):
+        assert time.monotonic() - start < 10
+        time.sleep(0.05)
+    seconds = time.monotonic() - start
+    again = serve(sqlite.url, port=server.port)
+
+    assert again.post_user().status == 201
+    figure(f"the port is free after {seconds:.2f} s")
+
+
+def test_a_stuck_worker_does_not_outlive_a_killed_parent(serve, sqlite, figure):
+    server = serve(sqlite.url, API_LOCK_TIMEOUT_SECONDS=60, API_REQUEST_TIMEOUT_SECONDS=60)
+    flight = threading.Thread(target=server.post_user)
+
+    with sqlite.closed_to_writers():
+        flight.start()
+        time.sleep(0.5)
+        os.kill(server.process.pid, signal.SIGKILL)
+        flight.join(5)
+        stuck = flight.is_alive()
+    flight.join()
+
+    assert not stuck
+    figure("ended within the shutdown timeout of 3 s")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_in_use_stops_the_start_with_a_sentence(host, serve, sqlite):
+    first = serve(sqlite.url)
+    second = serve(sqlite.url, port=first.port, host=host, wait=False)
+
+    status = second.process.wait(10)
+
+    assert status == 1
+    assert second.log.read_text().splitlines()[1:] == [
+        f"Cannot listen on {host}, port {first.port}: Address already in use."
+    ]
+    assert first.get(READY).status == 200
+
+
+def test_an_unknown_host_stops_the_start_with_a_sentence(serve, sqlite):
+    server = serve(sqlite.url, host="nowhere.invalid", wait=False)
+
+    assert server.process.wait(20) == 1
+    (sentence,) = server.log.read_text().splitlines()[1:]
+    assert sentence.startswith(f"Cannot listen on nowhere.invalid, port {server.port}: ")
+
+
+def test_two_servers_started_at_once_on_an_empty_database_do_not_collide(serve, database):
+    servers = [serve(database.url, workers=2, wait=False) for _ in range(3)]
+
+    for server in servers:
+        server.until("/api/health/live", 200)
+    created = [server.post_user() for server in servers]
+
+    assert [server.get(READY).status for server in servers] == [200] * 3
+    assert [answer.status for answer in created] == [201] * 3
+    assert len(database.usernames()) == 3
