@@ -1,0 +1,1 @@
+"""The peers: the same six operations, each written as its framework's documentation shows."""

@@ -1,0 +1,16 @@
+"""For the asynchronous peers: the engine on the driver that their documentation names."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from benchmarks.peers.tables import DATABASE_URL, pool_options
+
+# Every statement on aiosqlite runs in the thread of its connection, so that more connections are no gain there.
+_CONNECTIONS = 20
+
+
+def async_url() -> str:
+    return DATABASE_URL.replace("sqlite://", "sqlite+aiosqlite://").replace("+psycopg://", "+asyncpg://")
+
+
+def async_engine() -> AsyncEngine:
+    return create_async_engine(async_url(), **pool_options(_CONNECTIONS))

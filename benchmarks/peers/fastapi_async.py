@@ -1,0 +1,91 @@
+"""FastAPI with `async def` handlers and SQLAlchemy's asynchronous ORM, on aiosqlite and asyncpg."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Response
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload
+
+from benchmarks.peers.async_engine import async_engine
+from benchmarks.peers.fastapi_models import (
+    Cursor,
+    Limit,
+    Liveness,
+    PostOut,
+    UserCreate,
+    UserId,
+    UserOut,
+    UserUpdate,
+    link,
+)
+from benchmarks.peers.tables import Post, User
+
+engine = async_engine()
+app = FastAPI()
+
+
+async def get_session() -> AsyncIterator[AsyncSession]:
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        yield session
+
+
+Database = Annotated[AsyncSession, Depends(get_session)]
+
+
+@app.get("/api/health/live")
+async def get_liveness() -> Liveness:
+    return Liveness(status="ok")
+
+
+@app.get("/api/users/{user_id}", response_model=UserOut)
+async def get_user(user_id: UserId, session: Database) -> Any:
+    return _found(await session.get(User, user_id))
+
+
+@app.get("/api/users", response_model=list[UserOut])
+async def list_users(response: Response, session: Database, limit: Limit = 100, cursor: Cursor = 0) -> Any:
+    users = list(await session.scalars(select(User).where(User.id > cursor).order_by(User.id).limit(limit)))
+    response.headers.update(link("/api/users", limit, users, users[-1].id if users else 0))
+    return users
+
+
+@app.get("/api/posts", response_model=list[PostOut])
+async def list_posts(response: Response, session: Database, limit: Limit = 100, cursor: Cursor = 0) -> Any:
+    statement = select(Post).where(Post.id > cursor).order_by(Post.id).limit(limit)
+    posts = list(await session.scalars(statement.options(joinedload(Post.author))))
+    response.headers.update(link("/api/posts", limit, posts, posts[-1].id if posts else 0))
+    return posts
+
+
+@app.post("/api/users", response_model=UserOut, status_code=201)
+async def create_user(values: UserCreate, response: Response, session: Database) -> Any:
+    user = User(**values.model_dump())
+    session.add(user)
+    await _commit(session)
+    response.headers["Location"] = f"/api/users/{user.id}"
+    return user
+
+
+@app.put("/api/users/{user_id}", response_model=UserOut)
+async def update_user(user_id: UserId, changes: UserUpdate, session: Database) -> Any:
+    user = _found(await session.get(User, user_id))
+    for name, value in changes.model_dump(exclude_unset=True).items():
+        setattr(user, name, value)
+    await _commit(session)
+    return user
+
+
+def _found(user: User | None) -> User:
+    if user is None:
+        raise HTTPException(404, "User not found")
+    return user
+
+
+async def _commit(session: AsyncSession) -> None:
+    try:
+        await session.commit()
+    except IntegrityError:
+        raise HTTPException(400, "Username or email already exists") from None

@@ -1,0 +1,175 @@
+"""Servers: who they are, how they are started on a core of their own, what they have used."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SERVER_CORE, LOAD_CORE = 0, 1
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+Command = Callable[[int], list[str]]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An application and the command that serves it on a port."""
+
+    name: str
+    title: str
+    command: Command
+    kind: str = "peer"  # ours, peer (with the ORM), core (without it) or limit
+
+
+def _python(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", *arguments]
+
+
+def _uvicorn(target: str, *options: str, http: str = "httptools") -> Command:
+    # What `pip install uvicorn[standard]` runs with, access log off as for all.
+    return lambda port: _python(
+        *("uvicorn", target, "--host=127.0.0.1", f"--port={port}", f"--http={http}", "--loop=uvloop"),
+        *("--no-access-log", "--log-level=warning", *options),
+    )
+
+
+def _gunicorn(target: str) -> Command:
+    # As many threads as ours has for reads. The sync worker, gunicorn's default, closes every connection.
+    return lambda port: _python(
+        *("gunicorn", target, "--worker-class=gthread", "--workers=1", "--threads=4"),
+        *(f"--bind=127.0.0.1:{port}", "--keep-alive=75", "--log-level=warning"),
+    )
+
+
+def _hypercorn(target: str) -> Command:
+    return lambda port: _python(
+        *("hypercorn", target, f"--bind=127.0.0.1:{port}", "--worker-class=uvloop", "--log-level=warning"),
+    )
+
+
+_OURS = {
+    "granian": lambda port: _python("api", "serve", f"--port={port}"),
+    "uvicorn-h11": _uvicorn("api:create_app", "--factory", http="h11"),
+    "uvicorn-httptools": _uvicorn("api:create_app", "--factory"),
+    "hypercorn": _hypercorn("api.app:create_app()"),
+}
+SERVERS = tuple(_OURS)
+
+
+def ours(server: str = "granian") -> Contestant:
+    title = "this project" if server == "granian" else f"this project on {server}"
+    name = "ours" if server == "granian" else f"ours_{server.replace('-', '_')}"
+    return Contestant(name, title, _OURS[server], "ours")
+
+
+PEERS = (
+    Contestant("connexion", "Connexion FlaskApp", _uvicorn("benchmarks.peers.connexion_orm:app")),
+    Contestant("flask", "Flask", _gunicorn("benchmarks.peers.flask_orm:app")),
+    Contestant("smorest", "flask-smorest", _gunicorn("benchmarks.peers.smorest_orm:app")),
+    Contestant("fastapi_def", "FastAPI def, ORM", _uvicorn("benchmarks.peers.fastapi_def:app")),
+    Contestant("fastapi_async", "FastAPI async, ORM", _uvicorn("benchmarks.peers.fastapi_async:app")),
+    Contestant("litestar", "Litestar async, ORM", _uvicorn("benchmarks.peers.litestar_orm:app")),
+    Contestant("fastapi_core", "FastAPI def, Core", _uvicorn("benchmarks.peers.fastapi_core:app"), "core"),
+    Contestant("limit", "limit: no framework", _uvicorn("benchmarks.peers.limit:app"), "limit"),
+)
+
+
+@dataclass
+class Running:
+    """A started server."""
+
+    contestant: Contestant
+    port: int
+    process: subprocess.Popen[bytes]
+    seconds_to_first_answer: float
+    _pids: list[int] = field(default_factory=list)
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all its processes."""
+        self._pids = self._pids or list(_tree(self.process.pid))
+        ticks = 0
+        for pid in self._pids:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / _TICKS
+
+    def memory_bytes(self) -> int:
+        """Resident memory of all its processes; what they share with each other or with others counts by its share."""
+        kilobytes = 0
+        for pid in _tree(self.process.pid):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    kilobytes += int(line.split()[1])
+        return kilobytes * 1024
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start(contestant: Contestant, database_url: str, log: Path) -> Running:
+    """Start it on its core and wait for its first answer."""
+    port = _free_port()
+    environ = {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "API_LOG_LEVEL": "warning",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+    began = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["taskset", "--cpu-list", str(SERVER_CORE), *contestant.command(port)],
+            cwd=ROOT,
+            env=environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    while not _answers(port):
+        if process.poll() is not None or time.perf_counter() - began > 60:
+            raise SystemExit(f"{contestant.title} did not start:\n{log.read_text()}")
+        time.sleep(0.01)
+    return Running(contestant, port, process, time.perf_counter() - began)
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/api/health/live")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _tree(root: int) -> Iterator[int]:
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # ended meanwhile
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        yield pid
+        waiting.extend(children.get(pid, ()))
