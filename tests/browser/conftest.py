@@ -1,0 +1,163 @@
+"""A server started as its users start it, a reverse proxy in front of it, and Chromium to visit both with."""
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from tests.browser.debian import find
+from tests.browser.reader import PREFIX, ROOT, SwaggerUI
+
+PROXIED_HOST = "shop.example"
+
+# Nothing but the pages under test may talk to anyone; root has no sandbox to offer.
+FLAGS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    f"--host-resolver-rules=MAP {PROXIED_HOST} 127.0.0.1",
+    *(["--no-sandbox"] if os.geteuid() == 0 else []),
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshot", action="store_true", help="take the picture of the README anew")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base of a server on a new SQLite file, which believes a proxy on this machine."""
+    folder = tmp_path_factory.mktemp("server")
+    port = _free_port()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{folder}/api.db",
+        "API_TRUSTED_PROXIES": "127.0.0.1",
+        "API_LOG_LEVEL": "warning",
+    }
+    command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
+    with _running(command, environment) as process:
+        base = f"http://127.0.0.1:{port}"
+        _wait(process, f"{base}/api/health/ready")
+        yield base
+
+
+@pytest.fixture(scope="session")
+def proxied(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base of the same server behind nginx: another host and scheme, and a path prefix that nginx takes off."""
+    folder = tmp_path_factory.mktemp("nginx")
+    port = _free_port()
+    files = ["-keyout", folder / "key.pem", "-out", folder / "certificate.pem"]
+    certificate = [find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={PROXIED_HOST}"]
+    subprocess.run([*certificate, *files], check=True, capture_output=True)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_nginx(folder, port, server))
+    with _running([find("nginx"), "-p", str(folder), "-c", str(configuration), "-e", "stderr"]) as process:
+        _wait(process, f"https://127.0.0.1:{port}{PREFIX}/api/health/ready")
+        yield f"https://{PROXIED_HOST}:{port}{PREFIX}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for the run."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., SwaggerUI]]:
+    """Opens Swagger UI; whatever a test does there, the page asks its own server alone and complains of nothing."""
+    opened: list[tuple[BrowserContext, SwaggerUI]] = []
+
+    def open_page(base: str, **options: Any) -> SwaggerUI:
+        context = chromium.new_context(ignore_https_errors=True, **options)
+        context.set_default_timeout(10_000)
+        swagger = SwaggerUI(context.new_page(), f"{base}/api/ui/")
+        opened.append((context, swagger))
+        swagger.visit()
+        return swagger
+
+    yield open_page
+    for context, swagger in opened:
+        context.close()
+        elsewhere = [url for url in swagger.requested if not url.startswith((swagger.origin + "/", "data:"))]
+        assert (elsewhere, swagger.complaints) == ([], [])
+
+
+@pytest.fixture
+def swagger(visit: Callable[..., SwaggerUI], server: str) -> SwaggerUI:
+    """Swagger UI as a reader at a desk finds it."""
+    return visit(server, viewport={"width": 1280, "height": 900})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _running:  # noqa: N801  # reads as `with running(…)`
+    def __init__(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(command, env=environment, cwd=ROOT)
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(20)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+    unverified = ssl._create_unverified_context()
+    for _ in range(200):
+        assert process.poll() is None, "it did not start"
+        try:
+            with urllib.request.urlopen(url, timeout=5, context=unverified):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"no answer from {url}")
+
+
+def _nginx(folder: Path, port: int, server: str) -> str:
+    # As root nginx would work as another user, who may not enter the folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    temporary = "".join(
+        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""
+daemon off; worker_processes 1; pid {folder}/nginx.pid; {user}
+events {{}}
+http {{
+  access_log off; {temporary}
+  types {{}}
+  server {{
+    listen 127.0.0.1:{port} ssl;
+    ssl_certificate {folder}/certificate.pem; ssl_certificate_key {folder}/key.pem;
+    location {PREFIX}/ {{
+      proxy_pass {server}/;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Prefix {PREFIX};
+    }}
+  }}
+}}
+"""
