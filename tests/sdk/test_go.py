@@ -1,0 +1,87 @@
+"""The client that OpenAPI Generator makes for Go: the standard library alone, right against the real service."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+TRANSCRIPT = (HERE / "scenario.txt").read_text()
+
+# Go's name for a model is also that of a function: docs/clients.md says why these are called otherwise.
+RENAMED = {"NewUser": "UserInput", "NewPost": "PostInput"}
+
+
+@pytest.fixture(scope="module")
+def client(debian, make, workshop) -> Path:
+    """The folder of the generated module."""
+    debian("go")
+    make("Go")
+    return workshop.folder / "clients" / "go"
+
+
+@pytest.fixture
+def go(client, workshop):
+    """Runs go in the module, with no way to fetch another."""
+
+    def run(*command: str) -> str:
+        cache = str(workshop.folder / "go")
+        return workshop.run(
+            *("go", *command), cwd=client, GOPATH=cache, GOCACHE=f"{cache}/build", GOPROXY="off", GOFLAGS="-mod=mod"
+        )
+
+    return run
+
+
+def camel_case(name: str) -> str:
+    return "".join(word.title() for word in name.split("_"))
+
+
+def test_every_operation_has_a_method_of_its_name(client, operations):
+    sources = "".join(path.read_text(encoding="utf-8") for path in client.glob("api_*.go"))
+
+    methods = re.findall(r"^func \(a \*\w+Service\) (\w+)Execute\(", sources, re.MULTILINE)
+
+    assert sorted(methods) == sorted(camel_case(name) for name in operations)
+
+
+def test_every_model_has_its_name(client, models):
+    sources = "".join(path.read_text(encoding="utf-8") for path in client.glob("model_*.go"))
+
+    types = re.findall(r"^type ([A-Z]\w+) struct", sources, re.MULTILINE)
+
+    assert {name for name in types if not name.startswith("Nullable")} == {RENAMED.get(name, name) for name in models}
+
+
+def test_no_field_is_an_empty_interface(client):
+    sources = "".join(path.read_text(encoding="utf-8") for path in client.glob("model_*.go"))
+
+    fields = re.findall(r"^\t\w+ (\S+) `json:", sources, re.MULTILINE)
+
+    assert set(fields) == {"int64", "int32", "string", "*string", "User", "[]FieldError"}
+
+
+def test_only_the_standard_library_is_needed(go):
+    packages = go("list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
+
+    assert packages.split() == ["example.com/you/usersposts"]
+
+
+def test_the_life_of_a_user_and_their_posts(client, go, server, mock):
+    (client / "scenario").mkdir()
+    shutil.copy(HERE / "go" / "main.go", client / "scenario")
+
+    said = go("run", "./scenario", mock)
+
+    assert said == TRANSCRIPT
+
+
+def test_the_example_of_the_guide_prints_what_the_guide_shows(client, go, server, guide):
+    (program,) = guide("Go").programs
+    (client / "example").mkdir()
+    (client / "example" / "main.go").write_text(program)
+
+    said = go("run", "./example")
+
+    assert [said] == guide("The example").shown

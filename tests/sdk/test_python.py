@@ -1,0 +1,137 @@
+"""The client that openapi-python-client makes: complete, typed, and right against the real service."""
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SCENARIO = (HERE / "python" / "scenario.py").read_text()
+TRANSCRIPT = (HERE / "scenario.txt").read_text()
+PACKAGE = "users_and_posts_api_client"
+
+# What makes the synchronous program of the asynchronous one.
+SYNCHRONOUS = [
+    (r"\basyncio\.run\((.*)\)", r"\1"),
+    (r"\basyncio_detailed\b", "sync_detailed"),
+    (r"\.asyncio\(", ".sync("),
+    (r"^import asyncio\n", ""),
+    (r"\b(async|await) ", ""),
+]
+
+
+@pytest.fixture(scope="module")
+def client(make, workshop) -> Path:
+    """The folder of the generated package."""
+    make("Python")
+    return workshop.folder / "clients" / "python"
+
+
+@pytest.fixture
+def package(client, monkeypatch):
+    monkeypatch.syspath_prepend(str(client))
+    return importlib.import_module(PACKAGE)
+
+
+def synchronous(program: str) -> str:
+    for pattern, replacement in SYNCHRONOUS:
+        program = re.sub(pattern, replacement, program, flags=re.MULTILINE)
+    assert "await" not in program
+    return program
+
+
+def test_every_operation_has_a_module_of_its_name(client, operations):
+    modules = (client / PACKAGE / "api").glob("*/[a-z]*.py")
+
+    assert sorted(module.stem for module in modules) == sorted(operations)
+
+
+def test_every_model_has_its_name(package, models):
+    names = set(importlib.import_module(f"{PACKAGE}.models").__all__)
+
+    assert names - models == {"BadRequestProblemType", "FieldErrorIn", "HealthStatus", "ProblemType"}
+    assert models - names == set()
+
+
+def test_problem_types_have_names_that_can_be_read(package):
+    models = importlib.import_module(f"{PACKAGE}.models")
+
+    assert {member.name: member.value for member in models.BadRequestProblemType} == {
+        "INVALID_REQUEST": "urn:problem:invalid-request",
+        "USERNAME_TAKEN": "urn:problem:username-taken",
+        "EMAIL_TAKEN": "urn:problem:email-taken",
+        "UNKNOWN_USER": "urn:problem:unknown-user",
+    }
+    assert {member.name: member.value for member in models.ProblemType} == {"ABOUT_BLANK": "about:blank"}
+
+
+@pytest.mark.parametrize("kind", ["asynchronous", "synchronous"])
+def test_the_life_of_a_user_and_their_posts(kind, client, workshop, server, mock, tmp_path):
+    program = tmp_path / "scenario.py"
+    program.write_text(SCENARIO if kind == "asynchronous" else synchronous(SCENARIO), encoding="utf-8")
+
+    said = workshop.run(sys.executable, str(program), server, mock, PYTHONPATH=str(client), PYTHONIOENCODING="utf-8")
+
+    assert said == TRANSCRIPT
+
+
+@pytest.mark.parametrize("kind", ["asynchronous", "synchronous"])
+def test_mypy_finds_nothing_in_the_program(kind, client, workshop, tmp_path):
+    program = tmp_path / "scenario.py"
+    program.write_text(SCENARIO if kind == "asynchronous" else synchronous(SCENARIO), encoding="utf-8")
+
+    said = workshop.run(sys.executable, "-m", "mypy", "--strict", str(program), cwd=tmp_path, MYPYPATH=str(client))
+
+    assert said == "Success: no issues found in 1 source file\n"
+
+
+def test_no_field_no_argument_and_no_answer_is_any(package, operations, models):
+    classes = [getattr(importlib.import_module(f"{PACKAGE}.models"), name) for name in models]
+    functions = [
+        getattr(importlib.import_module(f"{PACKAGE}.api.{operation['tags'][0]}.{name}"), function)
+        for name, operation in operations.items()
+        for function in ("sync", "sync_detailed", "asyncio", "asyncio_detailed")
+    ]
+
+    hints = [hint for item in [*classes, *functions] for hint in inspect.get_annotations(item).values()]
+
+    assert [hint for hint in map(str, hints) if re.search(r"\b(Any|object|dict)\b", hint)] == []
+    assert len(hints) > 100
+
+
+def test_every_documented_answer_is_a_value_of_its_type(package, operations, contract, mock):
+    models = importlib.import_module(f"{PACKAGE}.models")
+    arguments = {
+        "user_id": 1,
+        "post_id": 1,
+        "create_user": models.NewUser("ada", "ada@example.com"),
+        "update_user": models.UserChanges(username="ada"),
+        "create_post": models.NewPost("Notes", "On the Analytical Engine.", 1),
+        "update_post": models.PostChanges(title="Notes"),
+    }
+    seen, documented = {}, {}
+
+    for name, operation in operations.items():
+        module = importlib.import_module(f"{PACKAGE}.api.{operation['tags'][0]}.{name}")
+        path = [arguments[parameter] for parameter in re.findall(r"{(\w+)}", operation["path"])]
+        body = {"body": arguments[name]} if "requestBody" in operation else {}
+        for status in operation["responses"]:
+            with package.Client(base_url=mock, headers={"Prefer": f"code={status}"}) as client:
+                response = module.sync_detailed(*path, client=client, **body)
+            found = response.parsed
+            seen[name, status] = (str(response.status_code.value), type(found[0] if type(found) is list else found))
+            documented[name, status] = (status, getattr(models, model_of(contract, operation, status)))
+
+    assert seen == documented
+
+
+def model_of(contract, operation, status) -> str:
+    response = operation["responses"][status]
+    if "$ref" in response:
+        response = contract["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    (content,) = response["content"].values()
+    schema = content["schema"]
+    return schema.get("items", schema)["$ref"].rpartition("/")[2]
