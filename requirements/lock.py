@@ -16,7 +16,7 @@ FILES = {
     "bench.txt": ["pyproject.toml", "--extra=bench"],
 }
 
-QUIET = ("--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--resolver=backtracking")
+QUIET = ("--quiet", "--generate-hashes", "--allow-unsafe", "--no-strip-extras", "--resolver=backtracking")
 NO_INDEX = ("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-header", "--no-annotate")
 
 

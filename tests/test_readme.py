@@ -1,9 +1,10 @@
-"""The README says what the code says: the settings, their defaults, the environments of tox, the two commands."""
+"""The README says what the code says: the settings, their defaults, the environments of tox, the commands."""
 
 import configparser
 import re
 from pathlib import Path
 
+from api.cli import main
 from api.config import settings_fields
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +42,12 @@ def test_quick_start_has_two_commands_of_one_line():
     assert all(command.count("\n") == 1 for command in commands)
     assert commands[0].rstrip().endswith("api serve")
     assert commands[1].rstrip().endswith("pytest")
+
+
+def test_every_command_of_api_is_listed():
+    listed = re.findall(r"^\| `api ([a-z]+)", section("The command `api`"), re.MULTILINE)
+
+    assert sorted(listed) == sorted(main.commands)
 
 
 def test_every_environment_of_tox_is_listed():
