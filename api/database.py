@@ -1,4 +1,4 @@
-"""The database: `db`, its two engines, and the only two ways a handler reaches it, `read` and `write`.
+"""The database: `db`, its two drivers, and the only two ways a handler reaches it, `read` and `write`.
 
 Whatever goes wrong leaves here as the problem that a client should see, or unchanged when nobody foresaw it.
 """
@@ -17,7 +17,6 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Insert,
     MetaData,
-    Row,
     Select,
     TextClause,
     UniqueConstraint,
@@ -32,6 +31,7 @@ from sqlalchemy.pool import StaticPool
 
 from api.config import Settings
 from api.contract.problems import Problem, Unavailable
+from api.driver import Driver, Parameters, Rows
 
 
 class Base(DeclarativeBase):
@@ -51,77 +51,77 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
-class Engines(NamedTuple):
+class Drivers(NamedTuple):
     """An application's way to its database: `reader` for single statements, `writer` for transactions and `db.session`.
 
     On PostgreSQL a read through an engine created with AUTOCOMMIT is one round trip instead of three: 103 µs, not 221
     (SQLAlchemy 2.1, psycopg 3.3). With pools of their own, writers that wait leave the readers' connections alone.
     """
 
-    reader: Engine
-    writer: Engine
+    reader: Driver
+    writer: Driver
 
 
 def init_app(flask_app: Flask, settings: Settings) -> None:
-    """Give a Flask application its engines; nothing connects yet."""
+    """Give a Flask application its drivers; nothing connects yet."""
     flask_app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
     given = flask_app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
     flask_app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _merged(_writer_options(settings), given)
     db.init_app(flask_app)
     with flask_app.app_context():
-        writer = db.engine
+        engine = db.engine
+    # A pool that the configuration chose has its reasons: it gets every connection back.
+    keep = not any(name.startswith("pool") for name in given)
+    reader = writer = _driver(engine, keep=keep)
     # An in-memory SQLite database is its connection: there is nothing a second engine could open.
-    reader = writer
     if not settings.in_memory:
-        reader = create_engine(writer.url, **_merged(_reader_options(settings), given))
-    for engine in {reader, writer}:
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
-    flask_app.extensions[__name__] = Engines(reader, writer)
+        reader = _driver(create_engine(engine.url, **_merged(_reader_options(settings), given)), keep=keep)
+    flask_app.extensions[__name__] = Drivers(reader, writer)
 
 
 def dispose(flask_app: Flask) -> None:
     """Close an application's idle connections; one that is needed again is opened again. Empties `:memory:`."""
-    for engine in set(_engines(flask_app)):
-        engine.dispose()
+    for driver in set(_drivers(flask_app)):
+        driver.dispose()
 
 
-def read(statement: Select[Any] | TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+def read(statement: Select[Any] | TextClause, parameters: Parameters) -> Rows:
     """The rows of one statement; raises `Unavailable`. A read that meets a dead connection is tried once more."""
-    reader = _engines().reader
+    reader = _drivers().reader
     try:
         try:
-            return _fetch(reader, statement, parameters)
+            return reader.fetch(statement, parameters)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            # The pool has dropped every connection as old as the dead one: this opens a new one.
-            return _fetch(reader, statement, parameters)
+            # Every connection as old as the dead one was dropped with it: this opens a new one.
+            return reader.fetch(statement, parameters)
     except SQLAlchemyError as error:
         _refuse(error)
 
 
-def write(statement: Insert | Update | Delete, parameters: Mapping[str, Any]) -> Row[Any] | None:
-    """The row that one statement RETURNs, committed; `None` when it touched no row.
+def write(statement: Insert | Update | Delete, parameters: Parameters) -> Sequence[Any] | None:
+    """The first row that one statement RETURNs, committed; `None` when it touched no row.
 
     Raises the problem in the `info` of the constraint that refused it, or `Unavailable`. Never tried again: a
     connection that dies in COMMIT does not tell whether the row was stored.
     """
     try:
-        with _engines().writer.begin() as connection:
-            return connection.execute(statement, parameters).one_or_none()
+        rows = _drivers().writer.change(statement, parameters)
     except SQLAlchemyError as error:
         _refuse(error)
+    return rows[0] if rows else None
 
 
-def _engines(flask_app: Flask = current_app) -> Engines:
-    engines: Engines = flask_app.extensions[__name__]
-    return engines
+def _drivers(flask_app: Flask = current_app) -> Drivers:
+    drivers: Drivers = flask_app.extensions[__name__]
+    return drivers
 
 
-def _fetch(engine: Engine, statement: Select[Any] | TextClause, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-    with engine.connect() as connection:
-        return connection.execute(statement, parameters).all()
+def _driver(engine: Engine, *, keep: bool) -> Driver:
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    return Driver(engine, keep=keep)
 
 
 def _refuse(error: SQLAlchemyError) -> NoReturn:

@@ -21,6 +21,6 @@ def get_readiness() -> dict[str, str]:
         rows = read(_REVISION, {})
     except DBAPIError:  # no such table: an empty database, or one made by `create_all`
         rows = []
-    if [row.version_num for row in rows] != [migrations.head()]:
+    if [revision for (revision,) in rows] != [migrations.head()]:
         raise Unavailable("The database schema is not at head.")
     return {"status": "ok"}

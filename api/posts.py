@@ -1,8 +1,9 @@
 """The operations on posts."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from api.contract.problems import NotFound
 from api.database import read, write
@@ -68,7 +69,7 @@ def delete_post(post_id: int) -> dict[str, str]:
     return {"message": "Post deleted successfully"}
 
 
-def _found(row: Row[Any] | None = None) -> Row[Any]:
+def _found(row: Sequence[Any] | None = None) -> Sequence[Any]:
     if row is None:
         raise NotFound("Post not found")
     return row

@@ -4,13 +4,13 @@
 shown to give the same is refused when the application starts; `tests/test_shape.py` compares the two.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import eq
 from typing import Any
 
 from marshmallow import Schema, fields
-from sqlalchemy import ColumnElement, FromClause, Row, TypeDecorator, inspect, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, TypeDecorator, inspect, literal_column, select
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipDirection, RelationshipProperty
 
@@ -56,10 +56,10 @@ class Shape:
     """To select from `source`."""
     returning: tuple[ColumnElement[Any], ...]
     """The same from an INSERT or UPDATE, where nothing can be joined."""
-    dump_many: Callable[[Iterable[Row[Any]]], list[dict[str, Any]]]
+    dump_many: Callable[[Iterable[Sequence[Any]]], list[dict[str, Any]]]
     """`schema.dump(objects, many=True)`, from rows of `columns` or `returning`."""
 
-    def dump(self, row: Row[Any]) -> dict[str, Any]:
+    def dump(self, row: Sequence[Any]) -> dict[str, Any]:
         """`schema.dump(object)`, from one row."""
         return self.dump_many((row,))[0]
 

@@ -1,8 +1,9 @@
 """The operations on users."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from api.contract.problems import NotFound
 from api.database import read, write
@@ -49,7 +50,7 @@ def delete_user(user_id: int) -> dict[str, str]:
     return {"message": "User deleted successfully"}
 
 
-def _found(row: Row[Any] | None = None) -> Row[Any]:
+def _found(row: Sequence[Any] | None = None) -> Sequence[Any]:
     if row is None:
         raise NotFound("User not found")
     return row

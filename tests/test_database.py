@@ -56,8 +56,8 @@ def on_postgresql(database_url):
 def test_a_write_is_there_for_the_next_read(db):
     row = write(_NEW, ANN)
 
-    assert row.id == 1
-    assert [row.username for row in read(_ALL, {})] == ["ann"]
+    assert row == (1,)
+    assert read(_ALL, {}) == [("ann",)]
 
 
 def test_a_write_that_touches_no_row_is_none(db):
@@ -87,7 +87,7 @@ def test_a_refused_constraint_is_its_problem(db, taken, problem):
 
 def test_a_constraint_without_a_problem_is_an_error(db):
     with pytest.raises(IntegrityError):
-        write(_NEW, {"id": write(_NEW, ANN).id, "username": "other", "email": "other@example.com"})
+        write(_NEW, {"id": write(_NEW, ANN)[0], "username": "other", "email": "other@example.com"})
 
 
 def test_an_author_who_goes_while_a_post_is_written_is_unknown(on_postgresql, db):
@@ -136,7 +136,7 @@ def test_a_locked_database_is_unavailable_to_writes_and_open_to_reads(short, dat
 
     assert refusal.value.headers == {"Retry-After": "1"}
     assert 0.1 < waited < 2
-    assert write(_NEW, ANN).id is not None
+    assert write(_NEW, ANN) is not None
 
 
 def test_writers_wait_their_turn(app):
@@ -168,8 +168,8 @@ def test_a_database_out_of_reach_is_unavailable(url):
 
 def test_a_pool_with_no_free_connection_is_unavailable(app, database_url):
     with serving(SQLALCHEMY_DATABASE_URI=database_url, API_READ_THREADS=1):
-        reader = current_app.extensions["api.database"].reader
-        with reader.connect(), pytest.raises(Unavailable):
+        engine = current_app.extensions["api.database"].reader.engine
+        with engine.connect(), pytest.raises(Unavailable):
             read(_ALL, {})
 
         assert read(_ALL, {}) == []
@@ -214,7 +214,7 @@ def test_a_write_that_meets_a_dead_connection_is_not_tried_again(on_postgresql, 
     with pytest.raises(Unavailable):
         write(_NEW, {"username": "bob", "email": "bob@example.com"})
 
-    assert [row.username for row in read(_ALL, {})] == ["ann"]
+    assert read(_ALL, {}) == [("ann",)]
     assert write(_NEW, {"username": "bob", "email": "bob@example.com"}) is not None
 
 
@@ -232,14 +232,14 @@ def test_a_database_in_memory_is_one_for_all_threads():
 
         def look():
             with flask_app.app_context():
-                seen.extend(row.username for row in read(_ALL, {}))
+                seen.extend(read(_ALL, {}))
 
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()
 
-        assert seen == ["ann"]
-        assert write(_NEW, {"username": "bob", "email": "bob@example.com"}).id == 2
+        assert seen == [("ann",)]
+        assert write(_NEW, {"username": "bob", "email": "bob@example.com"}) == (2,)
         assert User.query.count() == 2
 
 

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "schemas": {"models"},
     "migrations": {"models"},
     "models": {"contract.problems", "database"},
-    "database": {"config", "contract.problems"},
+    "database": {"config", "contract.problems", "driver"},
+    "driver": set(),
     "contract": set(),
     "config": set(),
 }

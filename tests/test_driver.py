@@ -1,0 +1,230 @@
+"""Statements on the driver give what SQLAlchemy gives; those that could differ go through it."""
+
+import datetime as dt
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Enum,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    bindparam,
+    create_engine,
+    event,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError
+
+from api import health, posts, users
+from api.database import db
+from api.driver import Driver
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+IDS = st.integers(0, 4)
+BIG = st.integers(-(2**63), 2**63 - 1)
+
+# Every statement of the handlers, and what its parameters may be.
+READS = {
+    "get_user": (users._SELECT, {"user_id": IDS | BIG}),
+    "get_post": (posts._SELECT, {"post_id": IDS | BIG}),
+    "list_users": (users._PAGE, {"after": IDS | BIG, "count": IDS}),
+    "list_posts": (posts._PAGE, {"after": IDS | BIG, "count": IDS}),
+    "list_posts_of_user": (posts._PAGE_OF_USER, {"after": IDS, "count": IDS, "user_id": IDS | BIG}),
+    "get_readiness": (health._REVISION, {}),
+}
+WRITES = {
+    "create_user": (users._INSERT, {"username": TEXTS, "email": TEXTS}),
+    "update_username": (users._UPDATE, {"user_id": IDS, "username": TEXTS}),
+    "update_user": (users._UPDATE, {"user_id": IDS, "email": TEXTS, "username": TEXTS}),
+    "delete_user": (users._DELETE, {"user_id": IDS}),
+    "create_post": (posts._INSERT, {"title": TEXTS, "content": TEXTS, "user_id": IDS}),
+    "update_title": (posts._UPDATE, {"post_id": IDS, "title": TEXTS}),
+    "update_post": (posts._UPDATE, {"content": TEXTS, "post_id": IDS, "title": TEXTS}),
+    "delete_post": (posts._DELETE, {"post_id": IDS}),
+}
+
+alike = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+class Shouted(TypeDecorator):
+    """Converts on the way in and out."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value, _dialect):
+        return value.upper()
+
+    def process_result_value(self, value, _dialect):
+        return value.lower()
+
+
+odd = Table(
+    "odd",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("at", DateTime),
+    Column("kind", Enum("one", "two", native_enum=False)),
+    Column("name", Shouted),
+    Column("number", Integer, default=lambda: 7),
+    Column("note", String(20), onupdate=lambda: "changed"),
+)
+
+
+@pytest.fixture
+def driver(db):
+    driver = Driver(db.engine)
+    yield driver
+    driver.dispose()
+
+
+@pytest.fixture
+def rows(make_user, make_post):
+    """Three users with a post each."""
+    for _ in range(3):
+        make_post(user_id=make_user()["id"])
+
+
+@pytest.fixture
+def odd_table(db):
+    with db.engine.begin() as connection:
+        odd.create(connection)
+    yield
+    with db.engine.begin() as connection:
+        odd.drop(connection)
+
+
+def plainly(statement, parameters):
+    """What SQLAlchemy gives, in a transaction that is rolled back."""
+    with db.engine.connect() as connection:
+        try:
+            return [tuple(row) for row in connection.execute(statement, parameters)]
+        finally:
+            connection.rollback()
+
+
+def outcome(call):
+    try:
+        return [tuple(row) for row in call()]
+    except IntegrityError as error:
+        return type(error), type(error.orig)
+
+
+@pytest.mark.parametrize("name", READS)
+@given(data=st.data())
+@alike
+def test_a_read_gives_what_sqlalchemy_gives(rows, driver, name, data):
+    statement, parameters = READS[name]
+    values = data.draw(st.fixed_dictionaries(parameters))
+
+    assert driver._compiled(statement, tuple(values)) is not None
+    assert outcome(lambda: driver.fetch(statement, values)) == plainly(statement, values)
+
+
+@pytest.mark.parametrize("name", WRITES)
+@given(data=st.data())
+@alike
+def test_a_write_does_what_sqlalchemy_does(driver, name, data, empty, make_user, make_post):
+    statement, parameters = WRITES[name]
+    values = data.draw(st.fixed_dictionaries(parameters))
+    results = []
+    for change in (driver.change, lambda *given: driver._run_plainly(*given, commit=True)):
+        empty()
+        for number in range(1, 4):
+            user = make_user(username=f"user{number}", email=f"user{number}@example.com")
+            make_post(user_id=user["id"], title="Title", content="Content")
+        answer = outcome(lambda change=change: change(statement, values))
+        state = [driver.fetch(select(table).order_by(table.c.id), {}) for table in (users._users, posts._posts)]
+        results.append((answer, state))
+
+    assert driver._compiled(statement, tuple(values)) is not None
+    assert results[0] == results[1]
+
+
+AT = dt.datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  # as the column has it
+ODD = {
+    "a converted parameter": (insert(odd).returning(odd.c.id), {"name": "ann", "number": 1}, [(1,)]),
+    "a converted column": (insert(odd).returning(odd.c.at), {"at": AT, "number": 1}, [(AT,)]),
+    "a default of Python's": (insert(odd).returning(odd.c.number), {"id": 5}, [(7,)]),
+    "an enumeration": (insert(odd).returning(odd.c.kind), {"kind": "one", "number": 1}, [("one",)]),
+    "a value that changes by itself": (
+        update(odd).returning(odd.c.note),
+        {"number": 2},
+        [],
+    ),
+    "a list of values": (select(odd.c.id).where(odd.c.id.in_([1, 2])), {}, []),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_sqlalchemy_converts_or_adds_goes_through_it(odd_table, driver, name):
+    statement, parameters, expected = ODD[name]
+
+    assert driver._compiled(statement, tuple(parameters)) is None
+    assert driver.change(statement, parameters) == expected
+
+
+def test_a_constant_of_the_statement_is_sent_too(driver):
+    statement = select(literal(5), bindparam("given", type_=Integer), literal("x"))
+
+    assert driver._compiled(statement, ("given",)) is not None
+    assert driver.fetch(statement, {"given": 6}) == plainly(statement, {"given": 6}) == [(5, 6, "x")]
+
+
+def test_who_listens_to_the_engine_hears_every_statement(rows, db):
+    driver = Driver(create_engine(db.engine.url))  # SQLAlchemy remembers that somebody listened to an engine
+    before = driver.fetch(users._SELECT, {"user_id": 1})
+    heard = []
+
+    @event.listens_for(driver.engine, "before_cursor_execute")
+    def listen(_connection, _cursor, statement, *_):
+        heard.append(statement)
+
+    after = driver.fetch(users._SELECT, {"user_id": 1})
+    driver.dispose()
+
+    assert after == before
+    assert len(heard) == 1
+
+
+def test_an_error_is_that_of_sqlalchemy(driver):
+    with pytest.raises((OperationalError, ProgrammingError)) as ours:
+        driver.fetch(text("SELECT * FROM nothing"), {})
+    with pytest.raises((OperationalError, ProgrammingError)) as theirs:
+        plainly(text("SELECT * FROM nothing"), {})
+
+    assert type(ours.value) is type(theirs.value)
+    assert type(ours.value.orig) is type(theirs.value.orig)
+    assert ours.value.statement == theirs.value.statement
+
+
+def test_a_mistake_in_the_parameters_leaves_a_connection_that_works(driver):
+    with pytest.raises((InterfaceError, ProgrammingError)):
+        driver.fetch(users._SELECT, {"user_id": object()})
+
+    assert driver.fetch(select(literal(1)), {}) == [(1,)]
+
+
+def test_a_connection_is_used_again(driver):
+    driver.fetch(select(literal(1)), {})
+    driver.fetch(select(literal(2)), {})
+
+    assert driver.engine.pool.checkedout() == 1
+
+
+def test_a_connection_goes_back_to_a_pool_that_decides(db):
+    driver = Driver(db.engine, keep=False)
+
+    driver.fetch(select(literal(1)), {})
+
+    assert driver.engine.pool.checkedout() == 0
