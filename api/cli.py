@@ -36,17 +36,22 @@ def serve(host: str, port: int, workers: int) -> None:
     """Bring the schema up to date, then serve."""
     with _fatal():
         from api import create_app, database, migrations, server
-        from api.config import Settings
+        from api.config import ConfigurationError, Settings
 
         settings = Settings.from_env()
+        if settings.in_memory and workers > 1:
+            raise ConfigurationError("A database in memory is one process's own: serve it with one worker.")
         application = create_app()
-        with application.app.app_context():
-            migrations.upgrade(database.db.engine)
-        if not settings.in_memory:
-            database.dispose(application.app)  # two processes must not talk through one connection
+        try:
+            with application.app.app_context():
+                migrations.upgrade(database.db.engine)
+        finally:
+            if not settings.in_memory:
+                database.dispose(application.app)
+    listener = server.listen(host, port)
     shown_host = f"[{host}]" if ":" in host else host
-    click.echo(f"Swagger UI: http://{shown_host}:{port}/api/ui/")
-    server.serve(application, settings, host=host, port=port, workers=workers)
+    click.echo(f"Swagger UI: http://{shown_host}:{listener.getsockname()[1]}/api/ui/")
+    server.serve(application, settings, listener, workers=workers)
 
 
 @main.command()

@@ -1,26 +1,27 @@
-"""How the application is served: by Granian, in worker processes forked from one that has everything ready.
+"""How the application is served: by uvicorn on uvloop and httptools, one process or several.
 
-Granian was chosen by what it gets right (benchmarks/README.md): it keeps the body of chunked and `Upgrade: h2c`
-requests, answers bad framing once and closes, sends a 413 to a client that is still writing, costs what uvicorn with
-httptools costs and less than half of uvicorn with h11, and finishes what is in flight before it stops.
+uvicorn was chosen by what it gets right and by what it costs (benchmarks/README.md): with `protocol` it keeps the body
+of chunked and `Upgrade: h2c` requests and answers bad framing once; reading a body costs it 5 µs, Granian 40; one
+worker is one process. With h11 it costs three times as much, and hypercorn more still.
 """
 
 from __future__ import annotations
 
+import gc
+import logging
 import multiprocessing
 import os
 import signal
 import socket
 import time
-from functools import partial
 from math import ceil
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from api.protocol import Protocol
 
 if TYPE_CHECKING:
     from api.config import Settings
@@ -29,60 +30,76 @@ if TYPE_CHECKING:
 # Connections beyond these wait in the kernel: the application's own queue is what answers 503.
 _BACKLOG = 2048
 
-_ready: ContractApp | None = None
 
-
-def serve(application: ContractApp, settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight, within the shutdown timeout.
-
-    Ends the process with a sentence where it cannot listen.
-    """
-    global _ready  # noqa: PLW0603  # a forked worker finds the application here
-    _ready = application
-    Granian(
-        "api:create_app",
-        address=_address(host, port),
-        port=port,
-        workers=workers,
-        interface=Interfaces.ASGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=_BACKLOG,
-        backpressure=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=ceil(settings.request_timeout_seconds * 1000)),
-        log_level=LogLevels(settings.log_level),
-        respawn_failed_workers=True,
-        workers_kill_timeout=ceil(settings.shutdown_timeout_seconds),
-        factory=True,
-    ).serve(target_loader=partial(_load, settings.shutdown_timeout_seconds))
-
-
-def _address(host: str, port: int) -> str:
-    """The IP address of a host, with the port free on it: Granian would share it with another Granian, unsaid."""
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; ends the process with a sentence where that cannot be."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a server that has stopped
-            probe.bind(address)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise SystemExit(f"Cannot listen on {host}, port {port}: {error.strerror}.") from None
-    return str(address[0])
+        reason = str(error.strerror).partition(" (")[0]  # Python adds what is said here already
+        raise SystemExit(f"Cannot listen on {host}, port {port}: {reason}.") from None
 
 
-def _load(shutdown_timeout_seconds: float, *_: object) -> ContractApp:
-    """The application as it was before the fork; a spawned worker (macOS) makes its own."""
-    Thread(target=_follow_parent, args=(shutdown_timeout_seconds,), daemon=True).start()
-    if _ready is not None:
-        return _ready
+def serve(application: ContractApp, settings: Settings, listener: socket.socket, *, workers: int) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight, within the shutdown timeout."""
+    _prepare(settings)
+    config = uvicorn.Config(
+        application if workers == 1 else "api.server:worker",
+        factory=workers > 1,
+        workers=workers,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        backlog=_BACKLOG,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # the application's own layer believes whom it is told to
+        server_header=False,
+        timeout_graceful_shutdown=ceil(settings.shutdown_timeout_seconds),
+    )
+    if workers > 1:
+        _Supervisor(config, [listener]).run()
+        return
+    # uvicorn raises the signal that ended it once more; the end was orderly, and says so by its status.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run([listener])
+
+
+def worker() -> ContractApp:
+    """The application of one of several workers, in a process of its own."""
     from api.app import create_app
+    from api.config import Settings
 
-    return create_app()
+    settings = Settings.from_env()
+    Thread(target=_follow_parent, args=(settings.shutdown_timeout_seconds,), daemon=True).start()
+    application = create_app()
+    _prepare(settings)
+    return application
+
+
+class _Supervisor(Multiprocess):
+    """Starts the workers, replaces those that die, stops them."""
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            listener.close()  # or the kernel would go on taking connections that nobody serves
+        super().terminate_all()
+
+
+def _prepare(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))  # it tells of each start
+    Protocol.head_timeout_seconds = settings.request_timeout_seconds
+    gc.collect()
+    gc.freeze()  # what is here stays: no collection need look at it again
 
 
 def _follow_parent(shutdown_timeout_seconds: float) -> None:
     """End a worker whose parent was killed: nobody would replace or stop it, and it would hold on to the port."""
     parent = multiprocessing.parent_process()
-    assert parent is not None  # Granian starts workers through multiprocessing
+    assert parent is not None  # uvicorn starts workers through multiprocessing
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(shutdown_timeout_seconds)

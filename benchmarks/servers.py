@@ -54,7 +54,7 @@ def _hypercorn(target: str) -> Command:
 
 
 _OURS = {
-    "granian": lambda port: _python("api", "serve", f"--port={port}"),
+    "uvicorn": lambda port: _python("api", "serve", f"--port={port}"),
     "uvicorn-h11": _uvicorn("api:create_app", "--factory", http="h11"),
     "uvicorn-httptools": _uvicorn("api:create_app", "--factory"),
     "hypercorn": _hypercorn("api.app:create_app()"),
@@ -62,9 +62,9 @@ _OURS = {
 SERVERS = tuple(_OURS)
 
 
-def ours(server: str = "granian") -> Contestant:
-    title = "this project" if server == "granian" else f"this project on {server}"
-    name = "ours" if server == "granian" else f"ours_{server.replace('-', '_')}"
+def ours(server: str = "uvicorn") -> Contestant:
+    title = "this project" if server == "uvicorn" else f"this project on {server}"
+    name = "ours" if server == "uvicorn" else f"ours_{server.replace('-', '_')}"
     return Contestant(name, title, _OURS[server], "ours")
 
 

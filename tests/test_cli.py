@@ -1,5 +1,7 @@
 """The command `api`, run as a person runs it."""
 
+import socket
+
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
@@ -21,7 +23,12 @@ def run(tmp_path, monkeypatch):
 def served(monkeypatch):
     """What would be served: the server itself is started by the tests of the started server."""
     calls = []
-    monkeypatch.setattr(server, "serve", lambda application, _, **listening: calls.append((application, listening)))
+
+    def serve(application, _settings, listener, *, workers):
+        calls.append((application, {"address": listener.getsockname(), "workers": workers}))
+        listener.close()
+
+    monkeypatch.setattr(server, "serve", serve)
     return calls
 
 
@@ -96,21 +103,42 @@ def test_a_broken_contract_stops_serve(run, monkeypatch, served):
 
 
 def test_serve_makes_the_schema_and_says_where_swagger_ui_is(run, tmp_path, served):
-    answer = run("serve", "--port", "8001")
+    answer = run("serve", "--port", "0")
 
-    assert answer.output == "Swagger UI: http://127.0.0.1:8001/api/ui/\n"
-    assert [listening for _, listening in served] == [{"host": "127.0.0.1", "port": 8001, "workers": 1}]
+    ((_, listening),) = served
+    host, port = listening["address"]
+    assert answer.output == f"Swagger UI: http://127.0.0.1:{port}/api/ui/\n"
+    assert (host, listening["workers"]) == ("127.0.0.1", 1)
     assert count(tmp_path, "users") == 0
 
 
 def test_serve_keeps_the_schema_it_made_in_memory(run, monkeypatch, served):
     monkeypatch.setenv("DATABASE_URL", "sqlite:///:memory:")
 
-    run("serve")
+    run("serve", "--port", "0")
 
     application, _ = served[0]
     assert application.test_client().get("/api/health/ready").json() == {"status": "ok"}
     database.dispose(application.app)
+
+
+def test_a_port_that_is_taken_stops_serve_with_a_sentence(run, served):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        answer = run("serve", "--port", str(port))
+
+    assert answer.output == f"Cannot listen on 127.0.0.1, port {port}: Address already in use.\n"
+    assert (answer.exit_code, served) == (1, [])
+
+
+def test_a_database_in_memory_has_one_worker(run, monkeypatch, served):
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///:memory:")
+
+    answer = run("serve", "--workers", "2")
+
+    assert answer.output == "A database in memory is one process's own: serve it with one worker.\n"
+    assert (answer.exit_code, served) == (1, [])
 
 
 def test_a_schema_newer_than_the_code_stops_serve(run, tmp_path, served):

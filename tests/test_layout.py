@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"app", "config", "contract", "contract.problems", "database", "health", "migrations", "models", "server"},
     "__init__": {"app", "database"},  # hands them on
-    "server": {"app", "config", "contract"},
+    "server": {"app", "config", "contract", "protocol"},
+    "protocol": {"contract.problems"},
     "app": {"config", "contract", "database", "health", "posts", "users"},
     "users": {"contract.problems", "database", "models", "paging", "schemas", "shape"},
     "posts": {"contract.problems", "database", "models", "paging", "schemas", "shape"},
@@ -46,7 +47,8 @@ KNOWN_TO = {
     "marshmallow_sqlalchemy": {"schemas"},
     "flask_sqlalchemy": {"database"},
     "alembic": {"cli", "migrations"},
-    "granian": {"server"},
+    "uvicorn": {"protocol", "server"},
+    "httptools": {"protocol"},
     "click": {"cli"},
 }
 

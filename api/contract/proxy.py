@@ -2,7 +2,7 @@
 
 `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are believed of trusted peers alone. RFC 7239's `Forwarded` is not
 read: a proxy that sets one family hands on the other as the client sent it, so that whoever reads both can be lied to.
-A server must not read these headers itself: Granian does not; uvicorn does unless started with `--no-proxy-headers`.
+A server must not read these headers itself: uvicorn does unless started with `--no-proxy-headers`.
 """
 
 import re

@@ -3,7 +3,7 @@
 Reasons name the rule that was broken, never the value that broke it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
@@ -43,11 +43,16 @@ class Validator:
         except ValueError:  # jsonschema-rs gives up at 255 levels
             return [Fault(location, pointer, "is nested too deeply")]
         # One flaw may break several rules of its place (an empty text also fails its pattern): the first rule speaks.
-        first: dict[str, Fault] = {}
-        for error in sorted(errors, key=lambda error: _rank(error.kind.name)):
-            for fault in islice(_faults(error, location, pointer), MAX_ERRORS):
-                first.setdefault(fault.pointer, fault)
-        return sorted(first.values())[:MAX_ERRORS]
+        found: dict[str, tuple[int, str]] = {}
+        for error in errors:
+            kind = error.kind
+            name = kind.name
+            rank = _RANKS.get(name, len(_RANKS))
+            for place, reason in _reasons(name, kind.value, error.instance_path):
+                known = found.get(place)
+                if known is None or rank < known[0]:
+                    found[place] = rank, reason
+        return [Fault(location, pointer + place, found[place][1]) for place in sorted(found)[:MAX_ERRORS]]
 
 
 class _Translation:
@@ -150,32 +155,21 @@ def _is_uuid(value: str) -> bool:
         return False
 
 
-def _faults(error: jsonschema_rs.ValidationError, location: str, prefix: str) -> Iterator[Fault]:
-    name = error.kind.name
-    path = error.instance_path
-    if name == "additionalProperties" and error.kind.value:
-        for unexpected in error.kind.value:
-            yield Fault(location, prefix + pointer_to(*path, unexpected), "is not a known member")
-    elif name == "required":
-        yield Fault(location, prefix + pointer_to(*path, error.kind.value), "is required")
-    else:
-        yield Fault(location, prefix + pointer_to(*path), _reason(name, error.kind.value))
-
-
-def _rank(name: str) -> int:
-    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
-
-
-def _reason(name: str, limit: Any) -> str:
+def _reasons(name: str, limit: Any, path: list[str | int]) -> Iterable[tuple[str, str]]:
+    """Each place that one error is about, and what is wrong there."""
+    if name == "additionalProperties" and limit:
+        return [(pointer_to(*path, member), "is not a known member") for member in limit[:MAX_ERRORS]]
+    if name == "required":
+        return [(pointer_to(*path, limit), "is required")]
     reason = _REASONS.get(name)
-    return reason(limit) if reason else "does not match the contract"
+    return [(pointer_to(*path), reason(limit) if reason else "does not match the contract")]
 
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-_ORDER = ("type", "enum", "minLength", "maxLength", "format", "pattern")
+_RANKS = {name: rank for rank, name in enumerate(("type", "enum", "minLength", "maxLength", "format", "pattern"))}
 
 _FORMATS = {
     "email": "must be an e-mail address",

@@ -321,12 +321,22 @@ def test_404_for_every_other_path_and_never_a_redirect(wire, target):
     }
 
 
-@pytest.mark.parametrize("method", ["PATCH", "TRACE", "BREW", "get"])
+@pytest.mark.parametrize("method", ["PATCH", "TRACE"])
 def test_405_lists_every_method_of_the_path(wire, method):
     reply = wire(method, "/api/users/1")
 
     assert (reply.status, reply.header("content-type")) == (405, PROBLEM)
     assert reply.header("allow") == "DELETE, GET, HEAD, OPTIONS, PUT"
+
+
+@pytest.mark.parametrize("method", ["BREW", "get"])
+def test_405_or_501_for_a_method_that_nobody_knows(app, ask, port, method):
+    """RFC 9110, section 9.1: the server's parser stops at it, the application would say what the path takes."""
+    received = talk(port, request_bytes(method, "/api/users/1"))
+
+    assert ask(app, method, "/api/users/1").status == 405
+    assert statuses(received) == [501]
+    assert b"content-type: application/problem+json" in received
 
 
 @pytest.mark.parametrize(
@@ -498,6 +508,77 @@ def test_413_reaches_a_client_that_keeps_sending(port, framing):
         received = receive_all(connection)
 
     assert statuses(received) == [413]
+
+
+def test_what_is_no_http_is_a_problem(port):
+    received = talk(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert orjson.loads(body)["errors"] == [{"in": "header", "pointer": "", "detail": "is not HTTP/1.1"}]
+
+
+@pytest.mark.parametrize(
+    ("behind", "answers"),
+    [
+        pytest.param(b"NONSENSE\r\n\r\n", [201, 201], id="no request"),
+        pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", [], id="a chunk of no size"),
+    ],
+)
+def test_a_refusal_does_not_overtake_the_answer_before_it(port, behind, answers):
+    """Two requests and what is none, in one packet: never is a 400 taken for the answer to the first."""
+    creates = [request_bytes("POST", "/api/users", [JSON], user()) for _ in range(2)]
+
+    received = talk(port, b"".join(creates) + behind)
+
+    assert statuses(received) == answers
+
+
+def test_a_tunnel_is_refused(port):
+    assert statuses(talk(port, b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")) == [501]
+
+
+def test_blank_lines_do_not_hold_a_connection(port):
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), 5) as connection, suppress(ConnectionError):
+        while time.monotonic() - began < TIMEOUT_SECONDS + 3:
+            connection.sendall(b"\r\n")
+            time.sleep(0.1)
+    waited = time.monotonic() - began
+
+    assert waited < TIMEOUT_SECONDS + 2
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings%b\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA\r\n"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("pieces", [1, 2, 7, 10_000])
+def test_an_offer_of_another_protocol_is_declined_and_the_body_kept(port, framing, pieces):
+    """As Java's HttpClient offers HTTP/2 with the first request of a connection; another request follows it."""
+    body = user()
+    sent = request_bytes("POST", "/api/users", [JSON], body if framing == "length" else [body[:9], body[9:]])
+    sent = sent.replace(b"\r\n", b"\r\n" + OFFER % b"", 1) + SMUGGLED
+    size = max(len(sent) // pieces, 1)
+
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(sent), size):
+            connection.sendall(sent[start : start + size])
+        connection.settimeout(1)
+        received = receive_all(connection)
+
+    assert statuses(received) == [201, 200]
+
+
+def test_an_offer_beside_close_still_closes(port):
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(b"GET /api/health/live HTTP/1.1\r\nHost: test\r\n" + OFFER % b", close" + b"\r\n")
+        received = receive_all(connection)
+
+    assert statuses(received) == [200]
+    assert b"connection: close" in received
 
 
 def test_413_reaches_a_client_that_waits_for_100_continue(port):
