@@ -62,6 +62,16 @@ def test_no_field_is_an_empty_interface(client):
     assert set(fields) == {"int64", "int32", "string", "*string", "User", "[]FieldError"}
 
 
+def test_every_argument_and_every_answer_has_the_contract_s_type(client):
+    sources = "".join(path.read_text(encoding="utf-8") for path in client.glob("api_*.go"))
+
+    arguments = re.findall(r"^func \(r \w+\) \w+\(\w+ (\S+)\)", sources, re.MULTILINE)
+    answers = re.findall(r"^func \(r \w+\) Execute\(\) \((\S+), \*http\.Response, error\)", sources, re.MULTILINE)
+
+    assert set(arguments) == {"UserInput", "UserChanges", "PostInput", "PostChanges", "int32", "int64", "string"}
+    assert set(answers) == {"*User", "[]User", "*Post", "[]Post", "*Message", "*Health"}
+
+
 def test_only_the_standard_library_is_needed(go):
     packages = go("list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
 

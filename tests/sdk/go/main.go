@@ -125,6 +125,8 @@ func main() {
 	for _, status := range []int{400, 405, 408, 413, 415, 500, 503} {
 		configuration := api.NewConfiguration()
 		configuration.Servers[0].URL = os.Args[1]
+		// The client accepts JSON alone, which the mock server would hold against the problems.
+		configuration.AddDefaultHeader("Accept", "application/problem+json")
 		configuration.AddDefaultHeader("Prefer", fmt.Sprint("code=", status))
 		mock := api.NewAPIClient(configuration).UsersAPI
 		_, response, err = mock.CreateUser(ctx).UserInput(*api.NewUserInput("ada", "ada@example.com")).Execute()
