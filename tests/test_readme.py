@@ -9,6 +9,8 @@ from api.config import settings_fields
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+# To a file of the project, not to an address elsewhere.
+LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 
 def section(heading):
@@ -68,3 +70,16 @@ def test_the_workflow_runs_environments_of_tox_and_pins_its_actions():
 
     assert set(re.findall(r"environment: ([a-z0-9]+),", workflow)) <= environments
     assert all(re.fullmatch(r"[0-9a-f]{40}", pin) for pin in re.findall(r"uses: \S+@(\S+)", workflow))
+
+
+def test_the_picture_of_swagger_ui_is_shown():
+    assert "](docs/images/swagger-ui.png)" in section("Swagger UI")
+
+
+def test_every_file_that_a_page_links_to_is_there():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+
+    linked = [page.parent / target for page in pages for target in LINK.findall(page.read_text())]
+
+    assert len(linked) >= 4
+    assert [str(target) for target in linked if not target.exists()] == []

@@ -32,6 +32,18 @@ FLAGS = [
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
 
+# A body of JSON makes a browser ask first, by a preflight.
+FETCH = """async ([url, method, body]) => {
+  const sent = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  try {
+    const answer = await fetch(url, { method, ...sent });
+    const [location, etag] = ["location", "etag"].map((name) => answer.headers.get(name));
+    return { status: answer.status, location, etag, body: await answer.json() };
+  } catch (error) {
+    return { refused: String(error) };
+  }
+}"""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshot", action="store_true", help="take the picture of the README anew")
@@ -39,13 +51,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base of a server on a new SQLite file, which believes a proxy on this machine."""
+    """The base of a server on a new SQLite file, which believes a proxy on this machine and lists one other origin."""
     folder = tmp_path_factory.mktemp("server")
     port = _free_port()
     environment = {
         **os.environ,
         "DATABASE_URL": f"sqlite:///{folder}/api.db",
         "API_TRUSTED_PROXIES": "127.0.0.1",
+        "API_CORS_ORIGINS": f"http://app.localhost:{port}",
         "API_LOG_LEVEL": "warning",
     }
     command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
@@ -97,6 +110,22 @@ def visit(chromium: Browser) -> Iterator[Callable[..., SwaggerUI]]:
         context.close()
         elsewhere = [url for url in swagger.requested if not url.startswith((swagger.origin + "/", "data:"))]
         assert (elsewhere, swagger.complaints) == ([], [])
+
+
+@pytest.fixture
+def fetch(chromium: Browser, server: str) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Asks the server from a page of another origin: what that page may read of the answer."""
+    port = server.rpartition(":")[2]
+    context = chromium.new_context()
+
+    def ask(origin: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        page = context.new_page()
+        page.goto(f"http://{origin}.localhost:{port}/api/health/live")
+        read: dict[str, Any] = page.evaluate(FETCH, [server + path, method, body])
+        return read
+
+    yield ask
+    context.close()
 
 
 @pytest.fixture

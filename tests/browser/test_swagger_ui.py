@@ -95,8 +95,9 @@ def test_an_operation_shows_its_description_parameters_examples_and_responses(sw
         (content,) = response["content"].values()
         examples = examples_of(content)
         assert read(row.locator(".examples-select option")) == [example["summary"] for example in examples.values()]
-        first = next(iter(examples.values()))
-        assert orjson.loads(row.locator("pre.example").text_content()) == first["value"]
+        for name, example in examples.items():
+            row.locator(".examples-select select").select_option(name)
+            assert orjson.loads(row.locator("pre.example").text_content()) == example["value"]
 
 
 def live_through(swagger, base_path):
@@ -199,6 +200,26 @@ def test_the_policy_lets_nothing_in_from_elsewhere_and_nothing_inline(swagger):
     }
 
 
+def test_a_page_of_a_listed_origin_calls_the_api_and_reads_every_answer(fetch):
+    created = fetch("app", "POST", "/api/users", {"username": "emmy", "email": "emmy@example.com"})
+    refused = fetch("app", "POST", "/api/users", {"username": "emmy", "mail": "emmy@example.com"})
+    deleted = fetch("app", "DELETE", created["location"])
+    gone = fetch("app", "GET", created["location"])
+
+    assert (created["status"], created["body"]["username"]) == (201, "emmy")
+    assert (refused["status"], [error["pointer"] for error in refused["body"]["errors"]]) == (400, ["/email", "/mail"])
+    assert (deleted["status"], gone["status"], gone["body"]["error"]) == (200, 404, "User not found")
+
+
+def test_a_page_of_another_origin_reads_the_contract_alone(fetch):
+    contract = fetch("other", "GET", "/api/openapi.json")
+    users = fetch("other", "GET", "/api/users")
+
+    assert (contract["status"], list(contract["body"]["paths"])) == (200, list(CONTRACT["paths"]))
+    assert re.fullmatch(r'"[0-9a-f]{32}"', contract["etag"])
+    assert users == {"refused": "TypeError: Failed to fetch"}
+
+
 @pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
 def test_a_phone_shows_an_operation_in_its_width_and_its_buttons_within_reach(visit, server, path, method, operation):
     swagger = visit(server, **PHONE)
@@ -251,12 +272,13 @@ def test_behind_a_proxy_the_contract_says_where_it_is_served(visit, proxied):
 
 
 def test_the_picture_of_the_readme_is_small(visit, server, request, tmp_path: Path):
-    swagger = visit(server, viewport={"width": 1100, "height": 800})
-    swagger.expand("create_user")
-    swagger.page.mouse.move(0, 0)
+    swagger = visit(server, viewport={"width": 960, "height": 800}, device_scale_factor=2)
     picture = (ROOT / "docs" / "images" if request.config.getoption("--screenshot") else tmp_path) / "swagger-ui.png"
 
-    swagger.page.screenshot(path=picture, animations="disabled")
+    # The operations under their tags, without the prose before them and the schemas after, in a margin.
+    box = swagger.page.locator(":has(> span > .opblock-tag-section)").bounding_box()
+    clip = {"x": box["x"] - 24, "y": box["y"], "width": box["width"] + 48, "height": box["height"] + 8}
+    swagger.page.screenshot(path=picture, full_page=True, clip=clip, animations="disabled")
 
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert 20_000 < picture.stat().st_size < 300_000
