@@ -73,7 +73,7 @@ def test_the_workflow_runs_environments_of_tox_and_pins_its_actions():
 
 
 def test_the_picture_of_swagger_ui_is_shown():
-    assert "](docs/images/swagger-ui.png)" in section("Swagger UI")
+    assert re.search(r"^!\[.+\]\(docs/images/swagger-ui\.png\)$", section("Swagger UI"), re.MULTILINE)
 
 
 def test_every_file_that_a_page_links_to_is_there():
