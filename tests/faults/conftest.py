@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -29,6 +30,10 @@ SETTINGS = {
     "API_REQUEST_TIMEOUT_SECONDS": "2",
     "API_SHUTDOWN_TIMEOUT_SECONDS": "3",
 }
+
+# Thousands of connections take as many descriptors here, and in the server, which inherits the limit.
+_hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (_hard if _hard != resource.RLIM_INFINITY else 65_536, _hard))
 
 _figures = pytest.StashKey[list[str]]()
 

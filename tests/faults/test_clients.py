@@ -1,6 +1,7 @@
 """Clients that are slow, idle, gone or too many cost nobody else anything."""
 
 import contextlib
+import json
 import secrets
 import socket
 import struct
@@ -92,7 +93,7 @@ def test_idle_connections(serve, sqlite, figure):
     (pid,) = server.worker_pids()
     _, descriptors, _ = usage(pid)
     with ExitStack() as stack:
-        for number in range(200):
+        for number in range(1000):
             connection = stack.enter_context(connected(server))
             if number % 2:  # half of them have been served before
                 connection.sendall(REQUEST)
@@ -104,6 +105,21 @@ def test_idle_connections(serve, sqlite, figure):
     assert slowest < 0.5
     assert settled(pid, descriptors + 10)[1] <= descriptors + 10
     figure(f"others within {slowest * 1000:.0f} ms; {held - descriptors} descriptors held, {threads} threads")
+
+
+def test_more_idle_connections_than_the_server_holds(serve, sqlite, figure):
+    # 2,048; those beyond wait in the kernel until idle ones have been closed.
+    server = serve(sqlite.url)
+    with ExitStack() as stack:
+        for _ in range(2500):
+            stack.enter_context(connected(server))
+        answers = server.ask_all([("GET", USERS, None)] * 20)
+
+    assert {answer.status for answer in answers} == {200}
+    slowest = max(answer.seconds for answer in answers)
+    assert slowest < 4  # the request timeout is 2 s
+    assert others(server)[0] == {200}
+    figure(f"others within {slowest:.1f} s behind 2,500 idle ones (request timeout 2 s)")
 
 
 def half_a_request(connection):
@@ -133,19 +149,48 @@ def test_clients_that_vanish(sent, serve, sqlite, figure):
                 reset(connection)
 
     others(server)
-    vanish(200)  # what a first time costs is paid
     _, descriptors, _ = usage(pid)
-    threads, _, before = settled(pid, 40)
+    vanish(200)  # what a first time costs is paid
+    allowed = descriptors + 20  # connections to the database that were not needed before
+    threads, _, before = settled(pid, allowed)
     vanish(400)
     seen, slowest = others(server)
-    after = settled(pid, descriptors)
+    after = settled(pid, allowed)
 
     assert seen == {200}
     assert slowest < 0.5
     assert after[0] <= threads
-    assert after[1] <= descriptors
+    assert after[1] <= allowed
     assert after[2] - before < 20_000
     figure(f"others within {slowest * 1000:.0f} ms; {after[2] - before:+} KiB, {after[0] - threads:+} threads")
+
+
+def test_clients_that_vanish_while_their_writes_wait(serve, database, figure):
+    server = serve(
+        database.url, API_LOCK_TIMEOUT_SECONDS=5, API_STATEMENT_TIMEOUT_SECONDS=5, API_REQUEST_TIMEOUT_SECONDS=5
+    )
+    (pid,) = server.worker_pids()
+    others(server)
+    _, descriptors, _ = usage(pid)
+
+    with database.closed_to_writers():
+        for _ in range(100):
+            method, path, body = server.new_user()
+            content = json.dumps(body).encode()
+            head = f"{method} {path} HTTP/1.1\r\nHost: faults\r\nContent-Type: application/json\r\n"
+            with connected(server) as connection:
+                connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+                time.sleep(0.005)
+                reset(connection)
+        seen, slowest = others(server)
+    after = server.post_user()
+
+    assert seen == {200}
+    assert slowest < 0.5
+    assert after.status == 201
+    assert after.seconds < 2
+    assert settled(pid, descriptors + 20)[1] <= descriptors + 20
+    figure(f"others within {slowest * 1000:.0f} ms; the next write {after.seconds:.2f} s after the lock")
 
 
 def test_clients_that_do_not_read_their_answer(serve, sqlite, figure):

@@ -1,11 +1,14 @@
 """The database goes away, hangs, refuses, is locked or full: a bounded 503, and service again without a restart."""
 
+import os
 import secrets
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
@@ -14,6 +17,12 @@ LIVE, READY, USERS, POSTS = "/api/health/live", "/api/health/ready", "/api/users
 # What the timeouts that conftest sets leave a request: its own 2 s, a sweep of 0.25 s, and some time to be busy.
 REQUEST_BOUND = 3.0
 AT_ONCE = 0.5
+
+DEFAULTS = {
+    "API_LOCK_TIMEOUT_SECONDS": "",
+    "API_REQUEST_TIMEOUT_SECONDS": "",
+    "API_POOL_TIMEOUT_SECONDS": "",
+}
 
 
 def is_unavailable(answer):
@@ -39,6 +48,18 @@ def test_a_database_out_of_reach_stops_the_start_with_a_sentence(url, serve, fig
     assert len(lines) == 1
     assert lines[0].startswith("The database cannot be used: ")
     figure(f"exit 1 after {time.monotonic() - start:.1f} s: {lines[0]}")
+
+
+def test_a_database_that_never_answers_stops_the_start_with_a_sentence(serve, figure):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        server = serve(f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing", wait=False)
+        status = server.process.wait(15)
+
+    assert status == 1
+    (sentence,) = server.log.read_text().splitlines()
+    assert sentence.startswith("The database cannot be used: ")
+    figure(f"exit 1 after {time.monotonic() - start:.1f} s: {sentence}")
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -118,6 +139,29 @@ def test_no_connection_to_be_had_is_503(serve, postgresql, figure):
     figure(f"503 within {max(a.seconds for a in refused):.2f} s, ready after {recovery:.2f} s")
 
 
+def test_fewer_connections_than_threads_is_503_for_some_and_200_for_the_rest(serve, postgresql, figure):
+    server = serve(postgresql.url)
+    postgresql.cluster.execute(f"ALTER ROLE {postgresql.role} CONNECTION LIMIT 2")
+    postgresql.terminate_connections()
+
+    answers = [
+        answer
+        for _ in range(5)
+        for answer in server.ask_all([("GET", USERS, None)] * 20 + [server.new_user() for _ in range(20)])
+    ]
+    live = server.get(LIVE)
+    postgresql.cluster.execute(f"ALTER ROLE {postgresql.role} CONNECTION LIMIT -1")
+
+    served = [answer for answer in answers if answer.status in {200, 201}]
+    assert served
+    assert all(is_unavailable(answer) for answer in answers if answer not in served)
+    assert max(answer.seconds for answer in answers) < REQUEST_BOUND
+    assert live.status == 200
+    assert server.get(READY).status == 200
+    assert server.post_user().status == 201
+    figure(f"{len(served)} of 200 served, the others 503 within {max(a.seconds for a in answers):.2f} s")
+
+
 def test_a_statement_that_takes_too_long_is_503(serve, postgresql, figure):
     # The lock may be waited for longer than the statement may run.
     server = serve(postgresql.url, API_LOCK_TIMEOUT_SECONDS=60, API_STATEMENT_TIMEOUT_SECONDS=1)
@@ -159,7 +203,8 @@ def test_threads_that_all_wait_keep_nobody_longer_than_a_request_may_take(serve,
     )
 
 
-def test_a_frozen_server_is_503_until_it_goes_on(serve, postgresql, figure):
+@pytest.mark.parametrize("end", ["goes on", "is killed"])
+def test_a_frozen_server_is_503_until_it_is_back(end, serve, postgresql, figure):
     server = serve(postgresql.url)
     server.ask_all([("GET", USERS, None)] * 20)
     postgresql.cluster.signal(signal.SIGSTOP)
@@ -167,15 +212,20 @@ def test_a_frozen_server_is_503_until_it_goes_on(serve, postgresql, figure):
         answers = server.ask_all([("GET", USERS, None)] * 20 + [server.new_user() for _ in range(20)])
         live, ready = server.get(LIVE), server.get(READY)
     finally:
-        postgresql.cluster.signal(signal.SIGCONT)
+        if end == "goes on":
+            postgresql.cluster.signal(signal.SIGCONT)
+        else:
+            postgresql.cluster.kill()
+            postgresql.cluster.start()
     recovery = server.until(READY, 200)
 
     assert all(map(is_unavailable, answers))
     assert max(answer.seconds for answer in answers) < REQUEST_BOUND
+    assert live.status == 200
     assert live.seconds < AT_ONCE
     assert is_unavailable(ready)
     assert {answer.status for answer in server.ask_all([("GET", USERS, None)] * 10)} == {200}
-    figure(f"503 within {max(a.seconds for a in answers):.2f} s, ready {recovery:.2f} s after it went on")
+    figure(f"503 within {max(a.seconds for a in answers):.2f} s, ready {recovery:.2f} s after it was back")
 
 
 def test_a_lock_held_too_long_is_503_for_writes_and_nothing_to_reads(serve, database, figure):
@@ -195,6 +245,45 @@ def test_a_lock_held_too_long_is_503_for_writes_and_nothing_to_reads(serve, data
     assert after.status == 201
     assert len(database.usernames()) == 2
     figure(f"write 503 after {write.seconds:.2f} s (lock timeout 0.5 s), the next one 201 in {after.seconds:.2f} s")
+
+
+def test_a_lock_held_for_30_seconds_by_another_process(serve, sqlite, figure):
+    server = serve(sqlite.url, **DEFAULTS)
+    hold = (
+        "import sqlite3, time; c = sqlite3.connect('{path}', isolation_level=None); c.execute('BEGIN IMMEDIATE');"
+        "print('held', flush=True); time.sleep(30)"
+    )
+    writes, reads = [], []
+
+    def keep_writing():
+        while holder.poll() is None:
+            writes.append(server.post_user())
+
+    command = [sys.executable, "-c", hold.format(path=sqlite.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        writers = [threading.Thread(target=keep_writing) for _ in range(8)]
+        for writer in writers:
+            writer.start()
+        while holder.poll() is None:
+            reads.extend(server.get(path) for path in (USERS, READY, LIVE))
+            time.sleep(0.1)
+        for writer in writers:
+            writer.join()
+    after = server.post_user()
+
+    assert {answer.status for answer in reads} == {200}
+    assert max(answer.seconds for answer in reads) < AT_ONCE
+    refused = [answer for answer in writes if answer.status != 201]
+    assert len(refused) >= 8
+    assert all(map(is_unavailable, refused))
+    assert max(answer.seconds for answer in writes) < 16  # the request timeout is 15 s
+    assert after.status == 201
+    assert after.seconds < AT_ONCE
+    figure(
+        f"{len(refused)} writes 503 within {max(a.seconds for a in refused):.2f} s, {len(reads)} reads within "
+        f"{max(a.seconds for a in reads) * 1000:.0f} ms, the next write 201 in {after.seconds:.2f} s"
+    )
 
 
 def test_a_short_lock_is_waited_for(serve, database):
@@ -225,6 +314,69 @@ def test_a_write_given_up_while_it_queued_is_not_carried_out(serve, database):
     assert all(map(is_unavailable, answers))
     # The one that a thread had begun may be stored or not; a 503 does not say.
     assert len(database.usernames()) <= 1
+
+
+def test_a_file_that_is_gone_is_503_until_it_is_back(serve, sqlite, figure):
+    server = serve(sqlite.url)
+    server.post_user()
+    elsewhere = sqlite.path.parent / "elsewhere"
+    elsewhere.mkdir()
+    move(sqlite, sqlite.path.parent, elsewhere)
+
+    refused = [server.get(USERS), server.post_user(), server.get(READY), server.get(USERS), server.post_user()]
+    live = server.get(LIVE)
+    begun = sqlite.path.exists()
+    move(sqlite, elsewhere, sqlite.path.parent)
+    recovery = server.until(READY, 200)
+
+    assert all(map(is_unavailable, refused))
+    assert max(answer.seconds for answer in refused) < AT_ONCE
+    assert live.status == 200
+    assert not begun  # no empty database in its place
+    assert server.post_user().status == 201
+    assert len(server.get(USERS).body) == len(sqlite.usernames()) == 2
+    figure(f"503 within {max(a.seconds for a in refused):.2f} s, ready {recovery:.2f} s after it was back")
+
+
+def test_a_backup_put_in_the_place_of_the_file_is_served(serve, sqlite):
+    server = serve(sqlite.url)
+    kept = server.post_user().body
+    backup = type(sqlite)(sqlite.path.parent / "backup.db")
+    with closing(sqlite.connect()) as source, closing(backup.connect()) as target:
+        source.backup(target)
+    server.post_user()
+    elsewhere = sqlite.path.parent / "elsewhere"
+    elsewhere.mkdir()
+    move(sqlite, sqlite.path.parent, elsewhere)
+    backup.path.rename(sqlite.path)
+
+    seen = server.get(USERS).body
+    created = server.post_user()
+
+    assert seen == [kept]
+    assert created.status == 201
+    assert sqlite.usernames() == {kept["username"], created.body["username"]}
+
+
+def test_a_file_that_may_not_be_written_is_503_for_writes_until_it_may(serve, sqlite, figure):
+    # Root may write anything unless it gives that up.
+    caps = ["setpriv", "--inh-caps=-dac_override", "--bounding-set=-dac_override"]
+    server = serve(sqlite.url, wrapper=[] if os.geteuid() else caps)
+    sqlite.path.chmod(0o444)
+
+    refused = [server.post_user() for _ in range(3)]
+    reads = [server.get(path) for path in (USERS, READY)]
+    sqlite.path.chmod(0o644)
+    start = time.monotonic()
+    while (after := server.post_user()).status != 201:
+        assert is_unavailable(after)
+        assert time.monotonic() - start < 5
+    recovery = time.monotonic() - start
+
+    assert all(map(is_unavailable, refused))
+    assert [answer.status for answer in reads] == [200] * 2
+    assert sqlite.usernames() == {after.body["username"]}
+    figure(f"503 within {max(a.seconds for a in refused):.2f} s, 201 {recovery:.2f} s after it may be written")
 
 
 def test_a_full_disk_is_503_for_writes_and_nothing_to_reads(serve, sqlite, small_disk, figure):
@@ -293,6 +445,12 @@ def small_disk(open_folder):
         pytest.skip("only root can mount a small disk")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def move(database, source, target):
+    """Move an SQLite file, and what belongs to it, to another folder."""
+    for path in source.glob(f"{database.path.name}*"):
+        path.rename(target / path.name)
 
 
 def fill(disk):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 USERS, READY = "/api/users", "/api/health/ready"
+REQUEST = b"GET /api/users HTTP/1.1\r\nHost: faults\r\n\r\n"
 
 
 @contextmanager
@@ -74,9 +75,8 @@ def test_what_is_in_flight_is_finished(signum, workers, serve, database, figure)
     figure(f"10 in flight finished, exit 0 {seconds:.2f} s after they could")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_stuck_does_not_keep_the_server(signum, workers, serve, database, figure):
+def test_what_is_stuck_does_not_keep_the_server(workers, serve, database, figure):
     server = serve(
         database.url,
         workers=workers,
@@ -91,12 +91,12 @@ def test_what_is_stuck_does_not_keep_the_server(signum, workers, serve, database
     with database.closed_to_writers():
         flight.start()
         time.sleep(0.5)
-        status, seconds = server.stop(signum)
+        status, seconds = server.stop()
         left = is_refused(server.port)
     flight.join()
 
     assert status == 0
-    assert seconds < 2 + 3  # the timeout, and what a busy machine takes to end two processes
+    assert seconds < 2 + 1.5  # the timeout, and what a busy machine takes to end two processes
     assert left
     assert {answer.status for answer in answers} <= {0, 503}
     assert not database.usernames()
@@ -106,7 +106,10 @@ def test_what_is_stuck_does_not_keep_the_server(signum, workers, serve, database
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_idle_server_stops_at_once(workers, serve, sqlite, figure):
     server = serve(sqlite.url, workers=workers)
-    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(10)]
+    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+    for connection in idle[::2]:  # kept alive between two requests
+        connection.sendall(REQUEST)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
     status, seconds = server.stop()
 
@@ -114,7 +117,47 @@ def test_an_idle_server_stops_at_once(workers, serve, sqlite, figure):
     assert seconds < 3  # the shutdown timeout: nothing was in flight
     for connection in idle:
         connection.close()
-    figure(f"exit 0 after {seconds:.2f} s, with ten idle connections")
+    figure(f"exit 0 after {seconds:.2f} s, with twenty idle connections")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_clients_that_do_not_finish_do_not_keep_the_server(workers, serve, sqlite, figure):
+    server = serve(sqlite.url, workers=workers, API_REQUEST_TIMEOUT_SECONDS=60)
+    author = server.post_user().body["id"]
+    for _ in range(20):
+        body = {"title": "Long", "content": "x" * 60_000, "user_id": author}
+        assert server.ask("POST", "/api/posts", body).status == 201
+    half = b"POST /api/users HTTP/1.1\r\nHost: faults\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    unread = b"GET /api/posts HTTP/1.1\r\nHost: faults\r\n\r\n"
+    connections = []
+    for sent in (half, unread, REQUEST[:20]) * 4:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(sent)
+        connections.append(connection)
+    time.sleep(0.3)
+
+    status, seconds = server.stop()
+
+    assert status == 0
+    assert seconds < 3 + 1.5  # the shutdown timeout, and what a busy machine takes to end
+    for connection in connections:
+        connection.close()
+    figure(f"exit 0 after {seconds:.2f} s (shutdown timeout 3 s)")
+
+
+def test_a_stop_just_after_the_start(serve, sqlite, figure):
+    server = serve(sqlite.url, workers=2, wait=False)
+    while "Spawning worker-1" not in server.log.read_text():
+        assert server.process.poll() is None
+        time.sleep(0.001)
+
+    status, seconds = server.stop()
+
+    assert status == 0
+    assert seconds < 3  # nothing was in flight: a worker that is not ready yet hears it too
+    figure(f"exit 0 after {seconds:.2f} s (shutdown timeout 3 s)")
 
 
 def test_a_signal_to_the_whole_group_stops_it_as_well(serve, sqlite, figure):
@@ -123,6 +166,8 @@ def test_a_signal_to_the_whole_group_stops_it_as_well(serve, sqlite, figure):
 
     start = time.monotonic()
     os.killpg(server.process.pid, signal.SIGINT)
+    time.sleep(0.1)
+    os.killpg(server.process.pid, signal.SIGINT)  # of somebody in a hurry
 
     assert server.process.wait(10) == 0
     figure(f"exit 0 after {time.monotonic() - start:.2f} s")
@@ -215,21 +260,45 @@ def test_workers_killed_together_are_replaced(serve, sqlite, figure):
     figure(f"ready {recovery:.2f} s after both were killed")
 
 
+def test_a_worker_that_keeps_dying_ends_the_server_with_status_1(serve, sqlite, figure):
+    # So that whoever supervises it sees it; Granian's limit is 5.5 s between two deaths of one worker.
+    server = serve(sqlite.url, workers=2, API_LOCK_TIMEOUT_SECONDS=5)
+    victim, other = server.worker_pids()
+    with writing(server) as (acknowledged, _):
+        time.sleep(0.3)
+        for _ in range(2):
+            os.kill(victim, signal.SIGKILL)
+            while victim in server.worker_pids():
+                time.sleep(0.01)
+            (victim, *_) = [pid for pid in server.worker_pids() if pid != other] or [victim]
+        start = time.monotonic()
+        status = server.process.wait(10)
+        seconds = time.monotonic() - start
+
+    assert status == 1
+    assert is_refused(server.port)
+    assert not set(acknowledged) - sqlite.usernames()
+    figure(f"exit 1 {seconds:.2f} s after its second death; {len(acknowledged)} acknowledged, none lost")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_do_not_outlive_a_killed_parent(workers, serve, sqlite, figure):
-    server = serve(sqlite.url, workers=workers)
-    start = time.monotonic()
-    os.kill(server.process.pid, signal.SIGKILL)
-    server.process.wait(5)
+def test_workers_do_not_outlive_a_killed_parent(workers, serve, database, figure):
+    server = serve(database.url, workers=workers, API_LOCK_TIMEOUT_SECONDS=5)
+    with writing(server) as (acknowledged, _):
+        time.sleep(0.5)
+        start = time.monotonic()
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait(5)
+        while not is_refused(server.port):
+            assert time.monotonic() - start < 10
+            time.sleep(0.05)
+        seconds = time.monotonic() - start
+    again = serve(database.url, port=server.port)
 
-    while not is_refused(server.port):
-        assert time.monotonic() - start < 10
-        time.sleep(0.05)
-    seconds = time.monotonic() - start
-    again = serve(sqlite.url, port=server.port)
-
+    assert len(acknowledged) > 10
+    assert not set(acknowledged) - database.usernames()
     assert again.post_user().status == 201
-    figure(f"the port is free after {seconds:.2f} s")
+    figure(f"the port is free after {seconds:.2f} s; {len(acknowledged)} acknowledged, none lost")
 
 
 def test_a_stuck_worker_does_not_outlive_a_killed_parent(serve, sqlite, figure):
