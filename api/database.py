@@ -29,9 +29,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import StaticPool
 
+from api import sqlite
 from api.config import Settings
 from api.contract.problems import Problem, Unavailable
 from api.driver import Driver, Parameters, Rows
+from api.sqlite import File
 
 
 class Base(DeclarativeBase):
@@ -72,10 +74,12 @@ def init_app(flask_app: Flask, settings: Settings) -> None:
         engine = db.engine
     # A pool that the configuration chose has its reasons: it gets every connection back.
     keep = not any(name.startswith("pool") for name in given)
-    reader = writer = _driver(engine, keep=keep)
+    path = str(engine.url.database)
+    file = File(path) if settings.is_sqlite and not settings.in_memory and not path.startswith("file:") else None
+    reader = writer = _driver(engine, file, keep=keep)
     # An in-memory SQLite database is its connection: there is nothing a second engine could open.
     if not settings.in_memory:
-        reader = _driver(create_engine(engine.url, **_merged(_reader_options(settings), given)), keep=keep)
+        reader = _driver(create_engine(engine.url, **_merged(_reader_options(settings), given)), file, keep=keep)
     flask_app.extensions[__name__] = Drivers(reader, writer)
 
 
@@ -118,10 +122,13 @@ def _drivers(flask_app: Flask = current_app) -> Drivers:
     return drivers
 
 
-def _driver(engine: Engine, *, keep: bool) -> Driver:
+def _driver(engine: Engine, file: File | None, *, keep: bool) -> Driver:
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-    return Driver(engine, keep=keep)
+        event.listen(engine, "connect", sqlite.prepare)
+    if file is None:
+        return Driver(engine, keep=keep)
+    file.watch(engine)
+    return Driver(engine, keep=keep, is_good=file.has)
 
 
 def _refuse(error: SQLAlchemyError) -> NoReturn:
@@ -233,9 +240,3 @@ def _merged(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
         options = {name: value for name, value in options.items() if not name.startswith(("pool", "max_overflow"))}
     connect_args = {**options["connect_args"], **given.get("connect_args", {})}
     return {**options, **given, "connect_args": connect_args}
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """WAL lets reads go on beside a writer; FULL keeps a committed row through a power cut."""
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}").close()

@@ -36,12 +36,20 @@ class Driver:
     """Runs single statements for one engine; from any number of threads, a connection for each that is at it.
 
     Without `keep` each connection goes back to the engine's pool after its statement, which then decides on it.
+    A connection that stayed open is asked after with `is_good` before it is used again.
     """
 
-    def __init__(self, engine: Engine, *, keep: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        keep: bool = True,
+        is_good: Callable[[PoolProxiedConnection], bool] | None = None,
+    ) -> None:
         self.engine = engine
         self._dbapi = engine.dialect.loaded_dbapi
         self._keep = keep
+        self._is_good = is_good
         self._idle: list[_Open] = []  # taken and given back at its end, which no lock need guard
         self._compiled = lru_cache(maxsize=256)(self._compile)
 
@@ -83,10 +91,14 @@ class Driver:
             return connection.execute(statement, parameters).all()
 
     def _take(self) -> _Open:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
+        while self._idle:
+            try:
+                taken = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if self._is_good is None or self._is_good(taken[0]):
+                return taken
+            taken[0].invalidate()
         try:
             connection = self.engine.raw_connection()
         except self._dbapi.Error as error:

@@ -13,10 +13,11 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from math import ceil
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -24,11 +25,16 @@ from uvicorn.supervisors import Multiprocess
 from api.protocol import Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from api.config import Settings
     from api.contract import ContractApp
 
 # Connections beyond these wait in the kernel: the application's own queue is what answers 503.
 _BACKLOG = 2048
+
+# What a worker needs beyond the shutdown timeout to end.
+_GRACE_SECONDS = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -61,10 +67,13 @@ def serve(application: ContractApp, settings: Settings, listener: socket.socket,
     if workers > 1:
         _Supervisor(config, [listener]).run()
         return
-    # uvicorn raises the signal that ended it once more; the end was orderly, and says so by its status.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run([listener])
+    # Before uvicorn listens to signals, and when it raises the one that ended it once more, this is their meaning.
+    _on_stop(lambda *_: sys.exit(0))
+    try:
+        uvicorn.Server(config).run([listener])
+    finally:
+        _on_stop(signal.SIG_IGN)  # a second one, of somebody in a hurry, must not spoil the exit status
+        gc.freeze()  # looking through what is left would take a third of a second
 
 
 def worker() -> ContractApp:
@@ -87,6 +96,19 @@ class _Supervisor(Multiprocess):
             listener.close()  # or the kernel would go on taking connections that nobody serves
         super().terminate_all()
 
+    def join_all(self) -> None:
+        deadline = time.monotonic() + self.config.timeout_graceful_shutdown + _GRACE_SECONDS
+        for process in self.processes:
+            process.process.join(max(0.0, deadline - time.monotonic()))
+            if process.exitcode is None:  # too stuck to end itself
+                process.kill()
+        super().join_all()
+
+
+def _on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
 
 def _prepare(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -102,5 +124,5 @@ def _follow_parent(shutdown_timeout_seconds: float) -> None:
     assert parent is not None  # uvicorn starts workers through multiprocessing
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(shutdown_timeout_seconds)
+    time.sleep(shutdown_timeout_seconds + _GRACE_SECONDS)
     os._exit(1)

@@ -1,8 +1,9 @@
 """Reads and writes, and what a client is told when the database refuses or cannot answer."""
 
+import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from flask import Flask, current_app
@@ -51,6 +52,15 @@ def on_sqlite(database_url):
 def on_postgresql(database_url):
     if not database_url.startswith("postgresql"):
         pytest.skip("about PostgreSQL")
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    """A database file, with tables, that a test may move."""
+    path = tmp_path / "api.db"
+    with serving(SQLALCHEMY_DATABASE_URI=f"sqlite:///{path}"):
+        db.create_all()
+        yield path
 
 
 def test_a_write_is_there_for_the_next_read(db):
@@ -188,6 +198,45 @@ def test_a_file_that_is_no_database_is_an_error(on_sqlite, tmp_path):
 
     with serving(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/api.db"), pytest.raises(DBAPIError):
         read(_ALL, {})
+
+
+def test_a_connection_that_may_not_write_is_not_used_again(on_sqlite, short, database_url):
+    with db.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+
+    with pytest.raises(Unavailable):
+        write(_NEW, ANN)
+
+    assert write(_NEW, ANN) is not None
+
+
+def test_a_file_that_is_gone_is_unavailable_and_none_takes_its_place(own_file):
+    write(_NEW, ANN)
+    elsewhere = own_file.rename(own_file.with_name("elsewhere.db"))
+
+    with pytest.raises(Unavailable):
+        read(_ALL, {})
+    with pytest.raises(Unavailable):
+        write(_NEW, {"username": "bob", "email": "bob@example.com"})
+
+    assert not own_file.exists()
+    elsewhere.rename(own_file)
+    assert read(_ALL, {}) == [("ann",)]
+
+
+def test_a_file_put_in_the_place_of_another_is_taken_up(own_file):
+    write(_NEW, ANN)
+    backup = own_file.with_name("backup.db")
+    with closing(sqlite3.connect(own_file)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    write(_NEW, {"username": "bob", "email": "bob@example.com"})
+    for path in list(own_file.parent.glob("api.db*")):
+        path.rename(path.with_name(f"old-{path.name}"))
+    backup.rename(own_file)
+
+    assert read(_ALL, {}) == [("ann",)]
+    assert write(_NEW, {"username": "cem", "email": "cem@example.com"}) is not None
+    assert read(_ALL, {}) == [("ann",), ("cem",)]
 
 
 def test_a_committed_row_survives_a_power_cut(on_sqlite, db):
