@@ -5,7 +5,6 @@ Heavy modules are imported by the commands that need them, so that `--help` is q
 
 from __future__ import annotations
 
-import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _BATCH = 1000
-
-# Connexion 3.3 imports Starlette's test client, whose advice is for its own developers.
-warnings.filterwarnings("ignore", "Using `httpx` with `starlette.testclient`")
 
 
 @click.group()

@@ -7,6 +7,7 @@ worker is one process. With h11 it costs three times as much, and hypercorn more
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import multiprocessing
@@ -49,8 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(application: ContractApp, settings: Settings, listener: socket.socket, *, workers: int) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight, within the shutdown timeout."""
-    _prepare(settings)
-    config = uvicorn.Config(
+    config = _Config(
         application if workers == 1 else "api.server:worker",
         factory=workers > 1,
         workers=workers,
@@ -59,6 +59,7 @@ def serve(application: ContractApp, settings: Settings, listener: socket.socket,
         lifespan="on",
         backlog=_BACKLOG,
         log_config=None,
+        log_level=settings.log_level,
         access_log=False,
         proxy_headers=False,  # the application's own layer believes whom it is told to
         server_header=False,
@@ -67,8 +68,7 @@ def serve(application: ContractApp, settings: Settings, listener: socket.socket,
     if workers > 1:
         _Supervisor(config, [listener]).run()
         return
-    # Before uvicorn listens to signals, and when it raises the one that ended it once more, this is their meaning.
-    _on_stop(lambda *_: sys.exit(0))
+    _settle(settings)
     try:
         uvicorn.Server(config).run([listener])
     finally:
@@ -84,8 +84,21 @@ def worker() -> ContractApp:
     settings = Settings.from_env()
     Thread(target=_follow_parent, args=(settings.shutdown_timeout_seconds,), daemon=True).start()
     application = create_app()
-    _prepare(settings)
+    _settle(settings)
     return application
+
+
+class _Config(uvicorn.Config):
+    """What uvicorn asks first in every process: how it logs, and what a signal means."""
+
+    def configure_logging(self) -> None:
+        level = str(self.log_level).upper()
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        server = logging.getLogger("uvicorn.error")
+        server.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # it tells of each start and stop
+        server.addFilter(_is_news)
+        # Before uvicorn listens to signals, and when it raises the one that ended it once more, this is their meaning.
+        _on_stop(lambda *_: sys.exit(0))
 
 
 class _Supervisor(Multiprocess):
@@ -97,7 +110,7 @@ class _Supervisor(Multiprocess):
         super().terminate_all()
 
     def join_all(self) -> None:
-        deadline = time.monotonic() + self.config.timeout_graceful_shutdown + _GRACE_SECONDS
+        deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + _GRACE_SECONDS
         for process in self.processes:
             process.process.join(max(0.0, deadline - time.monotonic()))
             if process.exitcode is None:  # too stuck to end itself
@@ -110,12 +123,15 @@ def _on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:
         signal.signal(number, handler)
 
 
-def _prepare(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))  # it tells of each start
+def _settle(settings: Settings) -> None:
     Protocol.head_timeout_seconds = settings.request_timeout_seconds
     gc.collect()
     gc.freeze()  # what is here stays: no collection need look at it again
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not so where a request was cancelled: uvicorn says in a line of its own that it waits no longer."""
+    return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
 
 
 def _follow_parent(shutdown_timeout_seconds: float) -> None:

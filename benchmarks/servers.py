@@ -55,6 +55,10 @@ def _hypercorn(target: str) -> Command:
 
 _OURS = {
     "uvicorn": lambda port: _python("api", "serve", f"--port={port}"),
+    "granian": lambda port: _python(
+        *("granian", "api:create_app", "--factory", "--interface=asgi", "--host=127.0.0.1", f"--port={port}"),
+        *("--no-ws", "--log-level=warning"),
+    ),
     "uvicorn-h11": _uvicorn("api:create_app", "--factory", http="h11"),
     "uvicorn-httptools": _uvicorn("api:create_app", "--factory"),
     "hypercorn": _hypercorn("api.app:create_app()"),

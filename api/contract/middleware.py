@@ -4,9 +4,10 @@ Finds the operation, checks the request in the event loop (a refusal costs no th
 thread, sends its answer. Whatever it does not know goes to the stack behind it, untouched.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -15,7 +16,7 @@ from api.contract.body import entity_of, read_body
 from api.contract.documentation import Documentation
 from api.contract.flask_context import Call, FlaskRunner
 from api.contract.operation import CompiledOperation
-from api.contract.problems import InternalError, MethodNotAllowed, NotFound, Problem
+from api.contract.problems import InternalError, MethodNotAllowed, NotFound, Problem, Unavailable
 from api.contract.response import Answer, ContractBreach, problem_answer
 from api.contract.routes import Routes
 from api.contract.workers import Workers
@@ -116,6 +117,20 @@ class ContractMiddleware:
     async def _run(
         self, operation: CompiledOperation, values: list[str], scope: Scope, receive: Receive, send: Send
     ) -> Answer | None:
+        context = copy_context()
+        try:
+            call = await self._checked(operation, values, scope, receive)
+            answer = await self._handle(call, context)
+        except asyncio.CancelledError:  # the server ends, and waits for nobody any longer
+            await send_answer(problem_answer(Unavailable()), send, head=scope["method"] == "HEAD")
+            raise
+        if answer.stream is None:
+            return answer
+        await self._stream(answer, context, scope, send)
+        return None
+
+    async def _checked(self, operation: CompiledOperation, values: list[str], scope: Scope, receive: Receive) -> Call:
+        """The request with its arguments; raises the problem of one that breaks the contract."""
         headers = scope["headers"]
         content: bytes | None = None
         validator = None
@@ -123,22 +138,22 @@ class ContractMiddleware:
             validator = operation.check_body_headers(headers, self._max_body_bytes)
             content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
         arguments = operation.bind(values, scope["query_string"], headers, content, validator)
-        call = Call(operation, dict(scope), arguments, content or b"")
-        context = copy_context()
+        return Call(operation, dict(scope), arguments, content or b"")
+
+    async def _handle(self, call: Call, context: Context) -> Answer:
+        """The answer of the handler, its problems held against the contract."""
+        operation = call.operation
         try:
             if operation.name in self._inline:
-                answer: Answer = context.run(self._runner.run, call)
-            else:
-                lane = self._workers.read if operation.method == "GET" else self._workers.write
-                answer = await self._workers.run(lane, partial(context.run, self._runner.run, call))
+                inline: Answer = context.run(self._runner.run, call)
+                return inline
+            lane = self._workers.read if operation.method == "GET" else self._workers.write
+            answer: Answer = await self._workers.run(lane, partial(context.run, self._runner.run, call))
         except Problem as problem:
             return self._raised(operation, problem)
         except ContractBreach as breach:
             return self._broken(breach)
-        if answer.stream is None:
-            return answer
-        await self._stream(answer, context, scope, send)
-        return None
+        return answer
 
     def _hand_over(self, problem: Problem) -> None:
         """To the user's own error handler, if there is one."""

@@ -98,8 +98,10 @@ class Server:
         raise AssertionError(f"{path} did not answer {status} in {seconds} s\n{self.log.read_text()}")
 
     def worker_pids(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        """The processes that answer: those that the first one started, or the first one where it is alone."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        found = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return found or [self.process.pid]
 
     def stop(self, signum: int = signal.SIGTERM, *, seconds: float = 20) -> tuple[int, float]:
         """Exit status, and the time it took."""

@@ -149,7 +149,7 @@ def test_clients_that_do_not_finish_do_not_keep_the_server(workers, serve, sqlit
 
 def test_a_stop_just_after_the_start(serve, sqlite, figure):
     server = serve(sqlite.url, workers=2, wait=False)
-    while "Spawning worker-1" not in server.log.read_text():
+    while not server.worker_pids() or server.worker_pids() == [server.process.pid]:
         assert server.process.poll() is None
         time.sleep(0.001)
 
@@ -260,25 +260,24 @@ def test_workers_killed_together_are_replaced(serve, sqlite, figure):
     figure(f"ready {recovery:.2f} s after both were killed")
 
 
-def test_a_worker_that_keeps_dying_ends_the_server_with_status_1(serve, sqlite, figure):
-    # So that whoever supervises it sees it; Granian's limit is 5.5 s between two deaths of one worker.
+def test_a_worker_that_keeps_dying_is_replaced_each_time(serve, sqlite, figure):
     server = serve(sqlite.url, workers=2, API_LOCK_TIMEOUT_SECONDS=5)
     victim, other = server.worker_pids()
     with writing(server) as (acknowledged, _):
-        time.sleep(0.3)
-        for _ in range(2):
-            os.kill(victim, signal.SIGKILL)
-            while victim in server.worker_pids():
-                time.sleep(0.01)
-            (victim, *_) = [pid for pid in server.worker_pids() if pid != other] or [victim]
         start = time.monotonic()
-        status = server.process.wait(10)
+        for _ in range(3):
+            os.kill(victim, signal.SIGKILL)
+            while len(server.worker_pids()) < 2 or victim in server.worker_pids():
+                assert time.monotonic() - start < 20
+                time.sleep(0.01)
+            (victim,) = set(server.worker_pids()) - {other}
         seconds = time.monotonic() - start
 
-    assert status == 1
-    assert is_refused(server.port)
+    assert other in server.worker_pids()
     assert not set(acknowledged) - sqlite.usernames()
-    figure(f"exit 1 {seconds:.2f} s after its second death; {len(acknowledged)} acknowledged, none lost")
+    assert server.post_user().status == 201
+    assert server.stop()[0] == 0
+    figure(f"replaced three times in {seconds:.2f} s; {len(acknowledged)} acknowledged, none lost")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -302,7 +301,7 @@ def test_workers_do_not_outlive_a_killed_parent(workers, serve, database, figure
 
 
 def test_a_stuck_worker_does_not_outlive_a_killed_parent(serve, sqlite, figure):
-    server = serve(sqlite.url, API_LOCK_TIMEOUT_SECONDS=60, API_REQUEST_TIMEOUT_SECONDS=60)
+    server = serve(sqlite.url, workers=2, API_LOCK_TIMEOUT_SECONDS=60, API_REQUEST_TIMEOUT_SECONDS=60)
     flight = threading.Thread(target=server.post_user)
 
     with sqlite.closed_to_writers():
@@ -325,7 +324,7 @@ def test_a_port_in_use_stops_the_start_with_a_sentence(host, serve, sqlite):
     status = second.process.wait(10)
 
     assert status == 1
-    assert second.log.read_text().splitlines()[1:] == [
+    assert second.log.read_text().splitlines() == [
         f"Cannot listen on {host}, port {first.port}: Address already in use."
     ]
     assert first.get(READY).status == 200
@@ -335,7 +334,7 @@ def test_an_unknown_host_stops_the_start_with_a_sentence(serve, sqlite):
     server = serve(sqlite.url, host="nowhere.invalid", wait=False)
 
     assert server.process.wait(20) == 1
-    (sentence,) = server.log.read_text().splitlines()[1:]
+    (sentence,) = server.log.read_text().splitlines()
     assert sentence.startswith(f"Cannot listen on nowhere.invalid, port {server.port}: ")
 
 
