@@ -5,7 +5,7 @@
 - What is not HTTP gets a problem as every other refusal does, and never out of turn: uvicorn's 400 overtakes the answer
   to a request that is still being served.
 - A client has a bounded time for the head of its request; for the body the application sees to it.
-- CONNECT is refused: the service is no proxy.
+- A request without a Host, or with two, is refused (RFC 9112, section 3.2), and so is CONNECT.
 """
 
 from __future__ import annotations
@@ -74,6 +74,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_head_timer()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise ValueError("A request names one host (RFC 9112, section 3.2).")  # httptools makes it a parser's error
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 

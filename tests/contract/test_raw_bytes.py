@@ -539,6 +539,17 @@ def test_a_tunnel_is_refused(port):
     assert statuses(talk(port, b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")) == [501]
 
 
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n", b"Host: a\r\nhost: a\r\n"])
+def test_a_request_names_one_host(port, hosts):
+    received = talk(port, b"GET /api/health/live HTTP/1.1\r\n" + hosts + b"\r\n" + SMUGGLED)
+
+    assert statuses(received) == [400]
+
+
+def test_an_old_client_need_not_name_a_host(port):
+    assert statuses(talk(port, b"GET /api/health/live HTTP/1.0\r\n\r\n")) == [200]
+
+
 def test_blank_lines_do_not_hold_a_connection(port):
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), 5) as connection, suppress(ConnectionError):
