@@ -19,7 +19,6 @@ from tests.fuzz.checks import config, resolve
 
 DIGESTS = "FUZZ_DIGESTS"  # names a file to which each test adds its name and a hash of the requests it sent
 SCENARIOS = settings(
-    max_examples=60,
     stateful_step_count=12,
     derandomize=True,
     database=None,
@@ -100,45 +99,61 @@ def test_fuzzing(case):
     case.call_and_validate()
 
 
-def test_every_link_is_followed(empty):
-    followed = Counter()
+@pytest.fixture
+def follow(empty):
+    """Runs scenarios, and counts the links of the contract that were followed to a success."""
 
-    class Links(by_links.as_state_machine()):
-        def setup(self):
-            empty()  # Hypothesis calls a scenario flaky that depends on the one before
+    def follow(scenarios):
+        followed = Counter()
 
-        def before_call(self, case):
-            _, name, origin = self.link_to(case)
-            # The contract says in prose where `user_id` of this link's body comes from; see there.
-            if name == "create_post" and case.meta.generation.mode.is_positive:
-                case.body["user_id"] = origin.json()["id"]
+        class Links(by_links.as_state_machine()):
+            def setup(self):
+                empty()  # Hypothesis calls a scenario flaky that depends on the one before
 
-        def after_call(self, response, case):
-            super().after_call(response, case)
-            source, name, origin = self.link_to(case)
-            if name is not None and response.status_code < 300:
-                followed[source, str(origin.status_code), name] += 1
+            def before_call(self, case):
+                _, name, origin = self.link_to(case)
+                # The contract says in prose where `user_id` of this link's body comes from; see there.
+                if name == "create_post" and case.meta.generation.mode.is_positive:
+                    case.body["user_id"] = origin.json()["id"]
 
-        def link_to(self, case):
-            step = self.recorder.cases[case.id]
-            if step.transition is None or not step.is_transition_applied:
-                return None, None, None
-            source = self.recorder.cases[step.parent_id].value.operation.label
-            name = step.transition.id.split("] ")[1].split(" -> ")[0]
-            return source, name, self.recorder.find_response(case_id=step.parent_id)
+            def after_call(self, response, case):
+                super().after_call(response, case)
+                source, name, origin = self.link_to(case)
+                if name is not None and response.status_code < 300:
+                    followed[source, str(origin.status_code), name] += 1
 
-    Links.run(settings=SCENARIOS)
+            def link_to(self, case):
+                step = self.recorder.cases[case.id]
+                if step.transition is None or not step.is_transition_applied:
+                    return None, None, None
+                source = self.recorder.cases[step.parent_id].value.operation.label
+                name = step.transition.id.split("] ")[1].split(" -> ")[0]
+                return source, name, self.recorder.find_response(case_id=step.parent_id)
 
-    assert followed.keys() == LINKS
+        Links.run(settings=settings(SCENARIOS, max_examples=scenarios))
+        return followed
+
+    return follow
+
+
+def test_every_link_is_followed(follow):
+    assert follow(60).keys() == LINKS
+
+
+def test_a_few_scenarios_follow_links(follow):
+    assert set() < follow(4).keys() <= LINKS
 
 
 def test_two_runs_send_the_same(tmp_path):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    few = "(fuzzing and POST and users) or few"
+    command = [sys.executable, "-m", "pytest", "--assert=plain", "-p", "no:cacheprovider", __file__, "-k", few]
+    runs = []
     for seed in ("1", "2"):  # of the hashes that order Python's sets
         environment = {**os.environ, DIGESTS: str(tmp_path / seed), "PYTHONHASHSEED": seed, "TEST_DATABASE": "sqlite"}
-        asked = [*command, "-k", "(fuzzing and POST and users) or link_is", f"--basetemp={tmp_path / seed}-temp"]
-        subprocess.run(asked, env=environment, check=True, timeout=300, stdout=subprocess.DEVNULL)
+        asked = [*command, f"--basetemp={tmp_path / seed}-temp"]
+        runs.append(subprocess.Popen(asked, env=environment, stdout=subprocess.DEVNULL))
 
+    assert [run.wait(100) for run in runs] == [0, 0]
     first, second = ((tmp_path / seed).read_text() for seed in ("1", "2"))
     assert first == second
     assert first.count("\n") == 2
