@@ -1,0 +1,233 @@
+"""The contract keeps its own rules: what no request can show, since it is about what the service never answers."""
+
+from pathlib import Path
+
+import jsonschema
+import openapi_spec_validator
+import pytest
+import yaml
+
+from api.contract import problems
+from tests.ledger import METHODS, Contract
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
+CONTRACT = Contract(DOCUMENT)
+OPERATIONS = {
+    item[method]["operationId"]: item[method]
+    for item in CONTRACT.paths.values()
+    for method in METHODS
+    if method in item
+}
+
+# Headers that an answer may lack: the last page has no Link, and a body may be refused for another reason.
+SOMETIMES = {"Link", "Accept-Encoding"}
+
+VALUES = {
+    ("Health", "status"): ["ok"],
+    ("Problem", "type"): [problems.Problem.type],
+    ("BadRequestProblem", "type"): [
+        problems.InvalidRequest.type,
+        "urn:problem:username-taken",
+        "urn:problem:email-taken",
+        "urn:problem:unknown-user",
+    ],
+    ("FieldError", "in"): ["path", "query", "header", "body"],
+}
+
+# What a client may rely on never to see, beside something that it may see.
+NEVER = [
+    (("headers", "Allow", "schema"), "GET, HEAD", ["", "get", "GET,HEAD", "GET, ", "GET HEAD"]),
+    (
+        ("headers", "Link", "schema"),
+        '</api/users?cursor=a>; rel="next"',
+        ["", '<http://a/b>; rel="next"', '</a>; rel="prev"', '</a>; rel="next", </b>; rel="next"', '</a<>; rel="next"'],
+    ),
+    (("headers", "UserLocation", "schema"), "/api/users/10", ["/api/users", "/api/users/0", "/api/posts/1", "users/1"]),
+    (("headers", "PostLocation", "schema"), "/api/posts/10", ["/api/posts", "/api/posts/0", "/api/users/1", "posts/1"]),
+    (("headers", "AcceptEncoding", "schema"), "identity", ["gzip", ""]),
+    (("headers", "RetryAfter", "schema"), 1, [0, -1, "1"]),
+    (("schemas", "Id"), 2**53 - 1, [0, 2**53, "1", None]),
+    (("schemas", "FieldError", "properties", "pointer"), "/a/b", ["a", "a/b"]),
+    (("schemas", "Problem", "properties", "status"), 404, [399, 600]),
+    (("schemas", "Problem", "properties", "status"), 400, []),
+    (("schemas", "Problem", "properties", "status"), 599, []),
+    (("schemas", "BadRequestProblem", "properties", "status"), 400, [399, 401]),
+]
+
+
+def component(*path):
+    node = DOCUMENT["components"]
+    for key in path:
+        node = node[key]
+    return CONTRACT.resolve(node)
+
+
+def schemas(node, place="#"):
+    """Every schema written in the document, by its place."""
+    if isinstance(node, list):
+        for number, member in enumerate(node):
+            yield from schemas(member, f"{place}/{number}")
+    elif isinstance(node, dict):
+        if isinstance(node.get("type"), str) and "/example" not in place:
+            yield place, node
+        for key, member in node.items():
+            yield from schemas(member, f"{place}/{key}")
+
+
+SCHEMAS = dict(schemas(DOCUMENT))
+
+
+def test_it_is_valid_openapi():
+    openapi_spec_validator.validate(DOCUMENT)
+
+
+def test_it_says_where_api_serve_listens_by_default():
+    assert [server["url"] for server in DOCUMENT["servers"]] == ["http://127.0.0.1:8000/api"]
+
+
+def test_no_operation_asks_who_is_calling():
+    assert DOCUMENT["security"] == []
+    assert [name for name, operation in OPERATIONS.items() if "security" in operation] == []
+
+
+def test_every_operation_has_one_tag_of_the_list():
+    known = {tag["name"] for tag in DOCUMENT["tags"]}
+
+    assert {tuple(operation["tags"]) for operation in OPERATIONS.values()} == {(name,) for name in known}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_answers_what_its_kind_can(name):
+    operation = OPERATIONS[name]
+    statuses = {"201" if name.startswith("create_") else "200", "400", "405", "500"}
+    if name.endswith(("_user", "_post")) and not name.startswith("create_"):
+        statuses |= {"404"}
+    if "requestBody" in operation:
+        statuses |= {"408", "413", "415"}
+    if name != "get_liveness":  # which asks the database nothing
+        statuses |= {"503"}
+
+    assert set(operation["responses"]) == statuses
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_bodies_are_json_and_errors_are_problems(name):
+    media_types = {(status < "400", *answer["content"]) for status, answer in OPERATIONS[name]["responses"].items()}
+
+    assert media_types == {(True, "application/json"), (False, "application/problem+json")}
+    assert list(OPERATIONS[name].get("requestBody", {}).get("content", ["application/json"])) == ["application/json"]
+
+
+def test_nothing_may_be_null():
+    assert [place for place, schema in SCHEMAS.items() if "nullable" in schema] == []
+
+
+def test_every_object_knows_its_members():
+    objects = {place: schema for place, schema in SCHEMAS.items() if schema["type"] == "object"}
+
+    assert len(objects) > 8
+    assert [place for place, schema in objects.items() if schema.get("additionalProperties") is not False] == []
+
+
+@pytest.mark.parametrize("name", ["User", "Post", "Message", "Health", "Problem", "BadRequestProblem", "FieldError"])
+def test_every_member_of_an_answer_is_always_there(name):
+    schema = component("schemas", name)
+
+    assert schema["required"] == list(schema["properties"])
+
+
+def test_the_format_of_an_integer_is_the_smallest_that_holds_it():
+    """Generated clients take their types from it."""
+    integers = {place: schema for place, schema in SCHEMAS.items() if schema["type"] == "integer"}
+
+    assert {place: schema["format"] for place, schema in integers.items()} == {
+        place: "int64" if schema.get("maximum", 0) >= 2**31 else "int32" for place, schema in integers.items()
+    }
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_are_those_that_the_service_knows(name):
+    schema, member = name
+
+    assert component("schemas", schema, "properties", member)["enum"] == VALUES[name]
+
+
+def test_every_value_that_is_no_name_has_one_for_generated_clients():
+    names = {place: schema for place, schema in SCHEMAS.items() if ":" in "".join(schema.get("enum", ()))}
+
+    assert len(names) == 2
+    assert [place for place, s in names.items() if len(s["x-enum-varnames"]) != len(s["enum"])] == []
+
+
+@pytest.mark.parametrize(("place", "good", "bad"), NEVER)
+def test_what_never_comes_is_ruled_out(place, good, bad):
+    validator = jsonschema.Draft4Validator(component(*place))
+
+    assert validator.is_valid(good)
+    assert [value for value in bad if validator.is_valid(value)] == []
+
+
+def test_a_location_is_declared_as_a_reference():
+    assert {component("headers", name, "schema")["format"] for name in ("UserLocation", "PostLocation")} == {
+        "uri-reference"
+    }
+
+
+def test_a_header_is_always_there_unless_it_has_a_reason():
+    required = {
+        (name, header["required"])
+        for operation in OPERATIONS.values()
+        for response in operation["responses"].values()
+        for name, header in response.get("headers", {}).items()
+    }
+
+    assert {name for name, always in required if not always} == SOMETIMES
+    assert {name for name, always in required if always} == {"Allow", "Location", "Retry-After"}
+
+
+def test_at_most_as_many_faults_are_told_as_the_service_tells():
+    errors = component("schemas", "BadRequestProblem", "properties", "errors")
+
+    assert (errors["minItems"], errors["maxItems"]) == (1, problems.MAX_ERRORS)
+
+
+@pytest.mark.parametrize("name", ["list_users", "list_posts"])
+def test_a_page_holds_what_limit_allows_and_no_limit_asks_for_the_most(name):
+    limit = component("parameters", "limit", "schema")
+    page = OPERATIONS[name]["responses"]["200"]["content"]["application/json"]["schema"]
+
+    assert page["maxItems"] == limit["maximum"] == limit["default"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "links"),
+    [
+        (
+            "create_user",
+            "201",
+            {
+                "get_user": ("get_user", ["user_id"]),
+                "update_user": ("update_user", ["user_id"]),
+                "delete_user": ("delete_user", ["user_id"]),
+                "list_posts": ("list_posts", ["user_id"]),
+                "create_post": ("create_post", []),  # where `user_id` goes, its prose says
+            },
+        ),
+        ("get_user", "200", {"list_posts": ("list_posts", ["user_id"])}),
+        (
+            "create_post",
+            "201",
+            {
+                "get_post": ("get_post", ["post_id"]),
+                "update_post": ("update_post", ["post_id"]),
+                "delete_post": ("delete_post", ["post_id"]),
+            },
+        ),
+    ],
+)
+def test_what_was_made_leads_to_what_can_be_done_with_it(name, status, links):
+    found = OPERATIONS[name]["responses"][status]["links"]
+
+    assert {link: (to["operationId"], list(to.get("parameters", {}))) for link, to in found.items()} == links
+    assert {value for to in found.values() for value in to.get("parameters", {}).values()} == {"$response.body#/id"}
