@@ -393,6 +393,12 @@ _ledger = pytest.StashKey[Ledger]()
 _original = ContractApp.__call__
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--ledger", choices=["auto", "whole"], default="auto", help="whole: ask for every entry, whatever tests run"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "unrecorded(reason): what the test makes the API answer breaks the contract")
     ledger = config.stash[_ledger] = Ledger(contract_of_the_api())
@@ -434,9 +440,11 @@ _selected = pytest.StashKey[bool]()
 
 
 def _is_whole(session: pytest.Session) -> bool:
-    """Whether every test was asked for and had its turn."""
+    """Whether every test was asked for and had its turn, or what was asked for is said to be enough."""
     config = session.config
     option = config.option
+    if option.ledger == "whole":
+        return not session.shouldstop and not session.shouldfail
     asked = {Path(config.invocation_params.dir, argument).resolve() for argument in config.args}
     all_paths = {(config.rootpath / path).resolve() for path in config.getini("testpaths")}
     narrowed = option.keyword or option.markexpr or option.deselect or option.ignore or option.ignore_glob

@@ -1,0 +1,154 @@
+"""The changes of `tools/mutations.py`: every kind is made, and each is exactly one change."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tools.mutations import mutants, operations_at
+
+ROOT = Path(__file__).parent.parent
+CONTRACT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
+
+THING = {
+    "type": "object",
+    "required": ["name"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "format": "email", "pattern": "^a", "not": {"pattern": "b"}},
+        "size": {"type": "integer", "default": 5, "enum": [5]},
+    },
+}
+DOCUMENT = {
+    "servers": [{"url": "/api"}],
+    "security": [],
+    "paths": {
+        "/things": {
+            "post": {
+                "operationId": "create_thing",
+                "tags": ["things"],
+                "parameters": [{"name": "limit", "in": "query", "schema": {"type": "integer"}}],
+                "requestBody": {"content": {"a/b": {"schema": {"$ref": "#/components/schemas/Thing"}}}},
+                "responses": {
+                    "201": {
+                        "content": {"a/b": {"schema": {"type": "array", "items": {"type": "string"}}}},
+                        "headers": {"Age": {"schema": {"type": "string"}}},
+                        "links": {"self": {"operationId": "get_thing", "parameters": {"id": "$response.body#/id"}}},
+                    }
+                },
+            }
+        }
+    },
+    "components": {"schemas": {"Thing": THING}},
+}
+POST = "paths//things/post"
+CREATED = f"{POST}/responses/201"
+SCHEMA = "components/schemas/Thing"
+MADE = {
+    "servers/0": ["another url"],
+    "": ["security asked for"],
+    "paths": ["/things renamed"],
+    "paths//things": ["post dropped"],
+    POST: ["operationId renamed", "another tag", "security asked for", "body dropped"],
+    f"{POST}/parameters": ["0 dropped"],
+    f"{POST}/parameters/0": ["renamed", "moved", "required turned"],
+    f"{POST}/parameters/0/schema": ["type string", "nullable"],
+    f"{POST}/requestBody": ["optional"],
+    f"{POST}/requestBody/content": ["a/b renamed", "a/b dropped"],
+    f"{POST}/responses": ["201 dropped", "201 renamed"],
+    f"{CREATED}/content": ["a/b renamed", "a/b dropped"],
+    f"{CREATED}/content/a/b/schema": ["type object", "nullable"],
+    f"{CREATED}/content/a/b/schema/items": ["type integer", "nullable"],
+    f"{CREATED}/headers": ["Age dropped"],
+    f"{CREATED}/headers/Age": ["required turned"],
+    f"{CREATED}/headers/Age/schema": ["type integer", "nullable"],
+    f"{CREATED}/links": ["self dropped"],
+    f"{CREATED}/links/self": ["leads elsewhere"],
+    f"{CREATED}/links/self/parameters": ["id dropped", "id from elsewhere"],
+    SCHEMA: ["type array", "nullable", "additionalProperties dropped", "size required"],
+    f"{SCHEMA}/required": ["name optional"],
+    f"{SCHEMA}/properties": ["name dropped", "size dropped"],
+    f"{SCHEMA}/properties/name": [
+        "type integer",
+        "nullable",
+        "minLength lowered",
+        "minLength raised",
+        "minLength dropped",
+        "pattern dropped",
+        "format dropped",
+        "not dropped",
+        "another pattern",
+        "another format",
+    ],
+    f"{SCHEMA}/properties/size": [
+        "type string",
+        "nullable",
+        "default dropped",
+        "enum dropped",
+        "another default",
+        "5 no longer allowed",
+        "a value added",
+    ],
+}
+
+
+def differences(one, other):
+    """In how many places two documents differ; a name changed in its place is one."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        if len(one) == len(other) and one.keys() != other.keys():
+            renamed = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
+            return len(renamed) + (list(one.values()) != list(other.values()))
+        changed = [differences(one[key], other[key]) for key in one.keys() & other.keys()]
+        return sum(changed) + len(one.keys() ^ other.keys())
+    if isinstance(one, list) and isinstance(other, list) and len(one) != len(other):
+        longer, shorter = sorted((one, other), key=len, reverse=True)
+        rest = [value for value in longer if value not in shorter]
+        return len(rest) + ([value for value in longer if value in shorter] != shorter)
+    if isinstance(one, list) and isinstance(other, list):
+        return sum(differences(*pair) for pair in zip(one, other, strict=True))
+    return int(one != other)
+
+
+def test_every_kind_of_change_is_made():
+    made = {}
+    for mutant in mutants(DOCUMENT):
+        place, _, what = mutant.name.rpartition(": ")
+        made.setdefault(place, []).append(what)
+
+    assert {place: sorted(whats) for place, whats in made.items()} == {
+        place: sorted(whats) for place, whats in MADE.items()
+    }
+
+
+@pytest.mark.parametrize("document", [DOCUMENT, CONTRACT], ids=["small", "the contract"])
+def test_each_is_exactly_one_change_and_leaves_the_original_alone(document):
+    original = copy.deepcopy(document)
+    found = list(mutants(document))
+
+    assert {mutant.name: differences(document, mutant.applied(document)) for mutant in found} == {
+        mutant.name: 1 for mutant in found
+    }
+    assert document == original
+
+
+def test_names_are_unique_and_in_the_same_order_each_time():
+    names = [mutant.name for mutant in mutants(CONTRACT)]
+
+    assert len(set(names)) == len(names) > 600
+    assert names == [mutant.name for mutant in mutants(copy.deepcopy(CONTRACT))]
+
+
+@pytest.mark.parametrize(
+    ("place", "operations"),
+    [
+        ((), []),
+        (("paths", "/users", "get", "responses"), ["list_users"]),
+        (("paths", "/users/{user_id}", "parameters", 0), ["get_user", "update_user", "delete_user"]),
+        (("components", "schemas", "NewPost", "required"), ["create_post"]),
+        (("components", "schemas", "Message"), ["delete_user", "delete_post"]),
+        (("components", "parameters", "limit"), ["list_users", "list_posts"]),
+    ],
+)
+def test_the_operations_that_a_place_is_part_of(place, operations):
+    assert operations_at(CONTRACT, place) == operations
