@@ -153,6 +153,30 @@ BREAKING = {
         lambda d: operation("/users", "post", *CREATED, "links")(d).popitem(),
         "POST /users: the answer 201 lost its link",
     ),
+    "a link leads elsewhere": (
+        put(operation("/users", "post", *CREATED, "links", "get_user"), operationId="delete_user"),
+        "POST /users: the link get_user of the answer 201 leads elsewhere.",
+    ),
+    "a parameter moves": (
+        lambda d: at(d, *LIMIT).update({"in": "header"}),
+        "GET /users no longer takes query parameter limit.",
+    ),
+    "a parameter loses its default": (
+        lambda d: at(d, *LIMIT, "schema").pop("default"),
+        "GET /users: the default of query parameter limit was 100 and is None.",
+    ),
+    "an operation asks who is calling": (
+        put(operation("/users", "get"), security=[{"token": []}]),
+        'GET /users asks for [{"token": []}] of its callers, before for [].',
+    ),
+    "every operation asks who is calling": (
+        lambda d: d.update(security=[{"token": []}]),
+        'DELETE /posts/{post_id} asks for [{"token": []}] of its callers',
+    ),
+    "the server moves": (
+        lambda d: d["servers"][0].update(url="http://127.0.0.1:8000/v2"),
+        "The server http://127.0.0.1:8000/api is gone.",
+    ),
 }
 
 HARMLESS = {
@@ -200,6 +224,45 @@ HARMLESS = {
     ),
 }
 
+# One schema, in the body of a request and in the answer: what the change breaks there.
+NAME = {"type": "object", "properties": {"name": TEXT}}
+CLOSED = {**NAME, "additionalProperties": False}
+SCHEMAS = {
+    "a value is removed": ({"enum": ["a", "b"]}, {"enum": ["a"]}, ["request"]),
+    "a value is added": ({"enum": ["a"]}, {"enum": ["a", "b"]}, ["response"]),
+    "the maximum is raised": ({"type": "integer", "maximum": 5}, {"type": "integer", "maximum": 6}, ["response"]),
+    "the maximum is lowered": ({"type": "integer", "maximum": 5}, {"type": "integer", "maximum": 4}, ["request"]),
+    "the bound is left out": (
+        {"type": "integer", "minimum": 1},
+        {"type": "integer", "minimum": 1, "exclusiveMinimum": True},
+        ["request"],
+    ),
+    "the minimum length is raised": (TEXT, {**TEXT, "minLength": 1}, ["request"]),
+    "a pattern is added": (TEXT, {**TEXT, "pattern": "^a"}, ["request"]),
+    "a pattern is dropped": ({**TEXT, "pattern": "^a"}, TEXT, ["response"]),
+    "a pattern changes": ({**TEXT, "pattern": "^a"}, {**TEXT, "pattern": "^b"}, ["request", "response"]),
+    "a format is added": (TEXT, {**TEXT, "format": "email"}, ["request"]),
+    "a format is dropped": ({**TEXT, "format": "email"}, TEXT, ["response"]),
+    "null is allowed": (TEXT, {**TEXT, "nullable": True}, ["response"]),
+    "null is no longer allowed": ({**TEXT, "nullable": True}, TEXT, ["request"]),
+    "an integer becomes a number": ({"type": "integer"}, {"type": "number"}, ["response"]),
+    "a number becomes an integer": ({"type": "number"}, {"type": "integer"}, ["request"]),
+    "the type changes": (TEXT, {"type": "integer"}, ["request", "response"]),
+    "a member becomes required": (NAME, {**NAME, "required": ["name"]}, ["request"]),
+    "a member becomes optional": ({**NAME, "required": ["name"]}, NAME, ["response"]),
+    "other members are refused": (NAME, CLOSED, ["request"]),
+    "other members are allowed": (CLOSED, NAME, ["response"]),
+    "a member is added": (CLOSED, {**CLOSED, "properties": {"name": TEXT, "size": TEXT}}, ["response"]),
+    "a member is removed": ({**CLOSED, "properties": {"name": TEXT, "size": TEXT}}, CLOSED, ["request"]),
+    "fewer items are allowed": (
+        {"type": "array", "items": TEXT, "maxItems": 9},
+        {"type": "array", "items": TEXT, "maxItems": 8},
+        ["request"],
+    ),
+    "items narrow": ({"type": "array", "items": TEXT}, {"type": "array", "items": {"enum": ["a"]}}, ["request"]),
+    "all is allowed": (TEXT, {}, ["response"]),
+}
+
 SILENT = {
     "prose changes": lambda d: operation("/users", "get")(d).update(summary="Other words", description="Of these too"),
     "an example changes": lambda d: schema("User")(d).update(example={"id": 2, "username": "b", "email": "b@c.de"}),
@@ -236,6 +299,28 @@ def test_a_harmless_change_is_named_and_let_pass(edit, sentence):
     assert not any(change.breaking for change in changes), changes
 
 
+def echo(*, request=None, response=None):
+    body, answer = ({"application/json": {"schema": schema or {}}} for schema in (request, response))
+    operation = {"requestBody": {"content": body}, "responses": {"200": {"content": answer}}}
+    return {"paths": {"/echo": {"post": operation}}}
+
+
+@pytest.mark.parametrize("direction", ["request", "response"])
+@pytest.mark.parametrize(("was", "now", "breaks"), SCHEMAS.values(), ids=SCHEMAS.keys())
+def test_a_schema_is_judged_by_the_side_that_must_cope(direction, was, now, breaks):
+    (change,) = compat.compare(echo(**{direction: was}), echo(**{direction: now}))
+
+    assert change.breaking == (direction in breaks), change
+
+
+def test_an_optional_body_that_becomes_required_breaks():
+    before, after = echo(), echo()
+    after["paths"]["/echo"]["post"]["requestBody"]["required"] = True
+
+    assert compat.compare(before, after) == [(True, "POST /echo: the body is now required.")]
+    assert compat.compare(after, before) == [(False, "POST /echo: the body is now optional.")]
+
+
 @pytest.mark.parametrize("edit", SILENT.values(), ids=SILENT.keys())
 def test_a_change_that_changes_nothing_is_not_named(edit):
     assert compat.compare(CONTRACT, changed(edit)) == []
@@ -247,6 +332,31 @@ def test_the_contract_keeps_its_last_release_or_raises_its_major_version():
     breaking = [change for change in compat.compare(released, CONTRACT) if change.breaking]
 
     assert not breaking or compat.major(CONTRACT) > compat.major(released)
+
+
+@pytest.mark.parametrize(
+    ("edit", "version", "status", "said"),
+    [
+        (lambda _: None, "1.0.0", 0, "Since 1.0.0: 0 changes."),
+        (HARMLESS["a parameter widens"][0], "1.1.0", 0, "harmless: GET /users: query parameter limit takes more"),
+        (
+            BREAKING["a parameter narrows"][0],
+            "1.1.0",
+            1,
+            "Breaking changes need version 2.0.0; the contract says 1.1.0.",
+        ),
+        (BREAKING["a parameter narrows"][0], "2.0.0", 0, "BREAKING: GET /users: query parameter limit takes less"),
+    ],
+)
+def test_the_gate_closes_on_a_breaking_change_until_the_major_version_is_raised(
+    edit, version, status, said, tmp_path, capsys
+):
+    for name, number, document in (("1.0.0", "1.0.0", changed(lambda _: None)), ("new", version, changed(edit))):
+        document["info"]["version"] = number
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(document))
+
+    assert compat.main(tmp_path / "1.0.0.yaml", tmp_path / "new.yaml") == status
+    assert said in capsys.readouterr().out
 
 
 def test_the_last_release_is_the_highest_version(tmp_path):

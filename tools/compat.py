@@ -35,12 +35,19 @@ class Change(NamedTuple):
 def compare(old: Document, new: Document) -> list[Change]:
     """Every change from the old contract to the new one, breaking ones first."""
     before, after = _operations(old), _operations(new)
-    changes = [Change(True, f"{name} is gone.") for name in before if name not in after]
+    changes = list(_servers(old, new))
+    changes += [Change(True, f"{name} is gone.") for name in before if name not in after]
     changes += [Change(False, f"{name} is new.") for name in after if name not in before]
     for name in before:
         if name in after:
             changes += _Operation(name, old, before[name], new, after[name]).changes()
     return sorted(set(changes), key=lambda change: (not change.breaking, change.sentence))
+
+
+def _servers(old: Document, new: Document) -> Iterator[Change]:
+    before, after = ([server["url"] for server in document.get("servers", ())] for document in (old, new))
+    yield from (Change(True, f"The server {url} is gone.") for url in before if url not in after)
+    yield from (Change(False, f"The server {url} is new.") for url in after if url not in before)
 
 
 def major(document: Document) -> int:
@@ -58,9 +65,18 @@ class _Operation:
     def changes(self) -> Iterator[Change]:
         if self.before.get("operationId") != self.after.get("operationId"):
             yield Change(True, f"{self.name} has another operationId, which is its name in generated clients.")
+        yield from self._security()
         yield from self._parameters()
         yield from self._body()
         yield from self._responses()
+
+    def _security(self) -> Iterator[Change]:
+        before = self.before.get("security", self.old.get("security", []))
+        after = self.after.get("security", self.new.get("security", []))
+        if before != after:
+            yield Change(
+                any(after), f"{self.name} asks for {_shown(after)} of its callers, before for {_shown(before)}."
+            )
 
     def _parameters(self) -> Iterator[Change]:
         before, after = _parameters(self.old, self.before), _parameters(self.new, self.after)
@@ -106,10 +122,7 @@ class _Operation:
                 f"the answer {status}", one.get("content", {}), other.get("content", {}), "response"
             )
             yield from self._headers(status, one.get("headers", {}), other.get("headers", {}))
-            for link in one.get("links", {}).keys() - other.get("links", {}).keys():
-                yield Change(True, f"{self.name}: the answer {status} lost its link {link}.")
-            for link in other.get("links", {}).keys() - one.get("links", {}).keys():
-                yield Change(False, f"{self.name}: the answer {status} has the new link {link}.")
+            yield from self._links(status, one.get("links", {}), other.get("links", {}))
 
     def _headers(self, status: str, before: Document, after: Document) -> Iterator[Change]:
         for header in before.keys() - after.keys():
@@ -123,6 +136,16 @@ class _Operation:
                 now = other.get("required", False)
                 yield Change(not now, f"{self.name}: {called} is now {'always there' if now else 'optional'}.")
             yield from self._schema(called, one["schema"], other["schema"], "response")
+
+    def _links(self, status: str, before: Document, after: Document) -> Iterator[Change]:
+        for link in before.keys() - after.keys():
+            yield Change(True, f"{self.name}: the answer {status} lost its link {link}.")
+        for link in after.keys() - before.keys():
+            yield Change(False, f"{self.name}: the answer {status} has the new link {link}.")
+        for link in before.keys() & after.keys():
+            one, other = _destination(self.old, before[link]), _destination(self.new, after[link])
+            if one != other:
+                yield Change(True, f"{self.name}: the link {link} of the answer {status} leads elsewhere.")
 
     def _contents(self, called: str, before: Document, after: Document, direction: Direction) -> Iterator[Change]:
         for media_type in before.keys() - after.keys():
@@ -166,6 +189,11 @@ def _parameters(document: Document, operation: Document) -> dict[tuple[str, str]
         parameter = resolve(document, item)
         found[parameter["in"], parameter["name"]] = parameter
     return found
+
+
+def _destination(document: Document, link: Document) -> tuple[Any, Any]:
+    found = resolve(document, link)
+    return found.get("operationId"), found.get("parameters", {})
 
 
 def _called(key: tuple[str, str]) -> str:
@@ -267,10 +295,8 @@ def last_release(folder: Path = ROOT / "openapi" / "releases") -> Path:
     return max(folder.glob("*.yaml"), key=lambda path: [int(part) for part in path.stem.split(".")])
 
 
-def main() -> int:
-    released = last_release()
-    old = yaml.safe_load(released.read_text())
-    new = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
+def main(released: Path, contract: Path) -> int:
+    old, new = (yaml.safe_load(path.read_text()) for path in (released, contract))
     changes = compare(old, new)
     print(f"Since {released.stem}: {len(changes)} changes.")
     print(*changes, sep="\n")
@@ -281,4 +307,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(last_release(), ROOT / "openapi" / "openapi.yaml"))
