@@ -12,7 +12,8 @@ import pytest
 import yaml
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
-from sqlalchemy import String, Text, inspect
+from sqlalchemy import String, Text, create_engine, inspect
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.types import BigInteger, Integer
 
 from api.contract.schema import Validator
@@ -204,6 +205,74 @@ def test_every_waiver_is_of_a_member_that_is_asked_about():
     }
 
     assert set(WAIVED) <= asked
+
+
+TABLES = """
+CREATE TABLE users (
+    id INTEGER PRIMARY KEY, username VARCHAR(80) NOT NULL, email VARCHAR(120) NOT NULL,
+    UNIQUE (username), UNIQUE (email)
+);
+CREATE TABLE posts (
+    id INTEGER PRIMARY KEY, title VARCHAR(100) NOT NULL, content TEXT NOT NULL,
+    user_id INTEGER NOT NULL REFERENCES users (id)
+);
+"""
+
+
+@pytest.fixture
+def other_database():
+    """What a database says whose tables differ from those above by one text for another."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+
+    def other(old="", new=""):
+        assert old in TABLES
+        with engine.begin() as connection:
+            for statement in TABLES.replace(old, new).split(";")[:-1]:
+                connection.exec_driver_sql(statement)
+        return inspect(engine)
+
+    yield other
+    engine.dispose()
+
+
+FITS = test_what_a_request_may_hold_fits_its_column
+SHOWS = test_what_a_column_may_hold_the_response_allows
+NEEDS = test_a_new_row_needs_just_the_columns_that_have_no_value_of_their_own
+LENGTHS = test_lengths_are_those_of_the_columns
+MEMBERS = test_the_response_has_the_members_of_schema_and_table
+PROBLEMS = test_every_unique_column_and_reference_has_its_problem_in_the_contract
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "check", "resource"),
+    [
+        pytest.param("username VARCHAR(80)", "username INTEGER", FITS, USERS, id="a type"),
+        pytest.param("content TEXT", "content BLOB", FITS, POSTS, id="a type that is not known here"),
+        pytest.param("VARCHAR(80)", "VARCHAR(79)", FITS, USERS, id="a shorter column"),
+        pytest.param("VARCHAR(80)", "VARCHAR(81)", SHOWS, USERS, id="a longer column"),
+        pytest.param("VARCHAR(100)", "VARCHAR(101)", LENGTHS, POSTS, id="a length"),
+        pytest.param("email VARCHAR(120) NOT NULL", "email VARCHAR(120)", SHOWS, USERS, id="null in a response"),
+        pytest.param("email VARCHAR(120) NOT NULL", "email VARCHAR(120)", NEEDS, USERS, id="a column no longer needed"),
+        pytest.param("content TEXT", "summary TEXT", MEMBERS, POSTS, id="a column"),
+        pytest.param(", UNIQUE (email)", "", PROBLEMS, None, id="uniqueness"),
+        pytest.param(" REFERENCES users (id)", "", PROBLEMS, None, id="a reference"),
+        pytest.param("REFERENCES users (id)", ", UNIQUE (title)", PROBLEMS, None, id="uniqueness without a problem"),
+    ],
+)
+def test_a_difference_of_the_tables_is_found(other_database, old, new, check, resource):
+    database = other_database(old, new)
+
+    with pytest.raises(AssertionError):
+        check(database, resource) if resource else check(database)
+
+
+def test_tables_as_they_are_pass(other_database):
+    database = other_database()
+
+    for resource in RESOURCES:
+        for check in (FITS, SHOWS, NEEDS, LENGTHS, MEMBERS):
+            check(database, resource)
+    PROBLEMS(database)
 
 
 def test_a_response_stricter_than_its_column_is_found():
