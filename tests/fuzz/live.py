@@ -1,6 +1,6 @@
 """Fuzzes a started server with two workers for a chosen time, with a fresh seed (`tox -e fuzz`).
 
-Leaves `reports/fuzz.xml` (JUnit) and `reports/fuzz-curl.txt`, a curl line for every failure.
+Leaves `reports/fuzz.xml` (JUnit) and `reports/fuzz-curl.txt`: for every failure its curl line, or its lines in order.
 """
 
 import argparse
@@ -41,6 +41,8 @@ def main() -> int:
         _database(arguments.database, folder) as url,
         _server(url, folder) as base,
     ):
+        again = f"--seconds {arguments.seconds} --database {arguments.database} --seed {arguments.seed}"
+        print(f"{arguments.seconds} seconds with the seed {arguments.seed}; again: tox -e fuzz -- {again}", flush=True)
         return _fuzz(base, Path(folder), arguments.seconds, arguments.seed)
 
 
@@ -94,9 +96,6 @@ def _wait_for(url: str, server: subprocess.Popen) -> None:
 
 
 def _fuzz(base: str, folder: Path, seconds: int, seed: int) -> int:
-    print(
-        f"{seconds} seconds with the seed {seed}; again: tox -e fuzz -- --seconds {seconds} --seed {seed}", flush=True
-    )
     # Half of the time each: within one run, fuzzing leaves the scenarios no time.
     reports = [folder / "requests.xml", folder / "scenarios.xml"]
     statuses = [
@@ -107,9 +106,9 @@ def _fuzz(base: str, folder: Path, seconds: int, seed: int) -> int:
     merged = ET.Element("testsuites")
     merged.extend(suite for report in reports if report.exists() for suite in ET.parse(report).iter("testsuite"))
     ET.ElementTree(merged).write(REPORTS / "fuzz.xml", encoding="utf-8", xml_declaration=True)
-    curl = sorted(_curl_lines(merged))
-    (REPORTS / "fuzz-curl.txt").write_text("".join(f"{line}\n" for line in curl))
-    print(f"reports/fuzz.xml: {len(merged)} suites; reports/fuzz-curl.txt: {len(curl)} lines; seed {seed}")
+    failures = _curl_lines(merged)
+    (REPORTS / "fuzz-curl.txt").write_text("\n".join(failures))
+    print(f"reports/fuzz.xml and reports/fuzz-curl.txt: {len(failures)} failures with the seed {seed}")
     return max(statuses)
 
 
@@ -146,9 +145,11 @@ def _run(base: str, folder: Path, phases: str, seconds: int, seed: int, report: 
     ).returncode
 
 
-def _curl_lines(report: ET.Element) -> set[str]:
+def _curl_lines(report: ET.Element) -> list[str]:
+    """The requests of each failure, a line each."""
     texts = (element.text or element.get("message") or "" for element in report.iter("failure"))
-    return {line.strip() for text in texts for line in re.findall(r"^\s*curl .*$", text, re.MULTILINE)}
+    found = (re.findall(r"^\s*(curl .*\n)", text + "\n", re.MULTILINE) for text in texts)
+    return list(dict.fromkeys("".join(lines) for lines in found if lines))
 
 
 if __name__ == "__main__":
