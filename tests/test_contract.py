@@ -48,6 +48,10 @@ NEVER = [
     (("headers", "AcceptEncoding", "schema"), "identity", ["gzip", ""]),
     (("headers", "RetryAfter", "schema"), 1, [0, -1, "1"]),
     (("schemas", "Id"), 2**53 - 1, [0, 2**53, "1", None]),
+    # As another validator reads them, whose `$` is good before a final line feed and which knows no format.
+    (("schemas", "Username"), "a b", ["", "a\n", " a", "a\xa0", "a\tb", "a" * 81]),
+    (("schemas", "Title"), "a b", ["", "a\n", " a", "a\xa0", "a\tb", "a" * 101]),
+    (("schemas", "Email"), "a@b.de", ["", "a", "@", "a@b.de\n", "ä@b.de", "a\x00@b.de", "a" * 116 + "@b.de"]),
     (("schemas", "FieldError", "properties", "pointer"), "/a/b", ["a", "a/b"]),
     (("schemas", "Problem", "properties", "status"), 404, [399, 600]),
     (("schemas", "Problem", "properties", "status"), 400, []),
