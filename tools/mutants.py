@@ -47,7 +47,7 @@ ALL = (
     "--deselect=tests/fuzz/test_fuzz.py::test_two_runs_send_the_same",  # about the tests, not about the contract
 )
 
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 900
 TARGET = 0.95
 
 # Changes that no test can notice, each with the reason.
