@@ -74,7 +74,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_head_timer()
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = [name for name, _ in self.headers].count(b"host")
         if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
             raise ValueError("A request names one host (RFC 9112, section 3.2).")  # httptools makes it a parser's error
         if not self.parser.should_upgrade():

@@ -92,6 +92,7 @@ class _Config(uvicorn.Config):
     """What uvicorn asks first in every process: how it logs, and what a signal means."""
 
     def configure_logging(self) -> None:
+        super().configure_logging()  # silences the access log
         level = str(self.log_level).upper()
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         server = logging.getLogger("uvicorn.error")

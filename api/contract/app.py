@@ -92,7 +92,7 @@ class ContractApp(connexion.FlaskApp):
             with self._building:  # as in ContractMiddleware: two threads must not build two
                 if self.middleware.middleware_stack is None:
                     self.middleware.app, self.middleware.middleware_stack = self.middleware._build_middleware_stack()  # noqa: SLF001
-        await super().__call__(scope, receive, send)
+        await self.middleware(scope, receive, send)
 
     def add_error_handler(self, code_or_exception: int | type[Exception], function: Callable[..., Any]) -> None:
         """Register an error handler, as in Connexion; one for a status also gets the refusals of that status."""

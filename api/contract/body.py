@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -94,12 +95,14 @@ def _json_reason(error: ValueError) -> str:
     return "is not JSON: " + text.removeprefix("JSON is malformed: ")
 
 
+@lru_cache(maxsize=256)
 def is_json(media_type: str) -> bool:
     base = media_type.partition(";")[0].strip().lower()
     return base == "application/json" or (base.startswith("application/") and base.endswith("+json"))
 
 
-def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
+@lru_cache(maxsize=256)
+def parse_media_type(value: str) -> tuple[str, Mapping[str, str]]:
     """Type in lower case and parameters by lower-case name, quotes taken off (RFC 9110, section 8.3.1)."""
     media_type, *rest = value.split(";")
     parameters = {}

@@ -7,12 +7,13 @@ and Flask's own dispatch runs only where hooks, signals, a session or a subclass
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import flask
 from a2wsgi.wsgi import build_environ
 from connexion import context as connexion_context
-from flask.ctx import RequestContext
+from flask.ctx import AppContext, RequestContext
 from flask.globals import _cv_app, _cv_request
 
 from api.contract.operation import CompiledOperation
@@ -65,6 +66,7 @@ class FlaskRunner:
         self._dispatched: ContextVar[Call] = ContextVar("dispatched")
         self._always_dispatch = True
         self._handles_errors = True
+        self._has_sessions = True
 
     def prepare(self, endpoints: Mapping[str, CompiledOperation]) -> None:
         """Look at the hooks once, and let Flask's own dispatch reach the compiled handlers."""
@@ -76,6 +78,7 @@ class FlaskRunner:
             app.url_value_preprocessors,
         )
         self._always_dispatch = type(app) is not flask.Flask or any(any(found.values()) for found in hooks)
+        self._has_sessions = bool(app.secret_key)
         handlers = [f for codes in app.error_handler_spec.values() for by_class in codes.values() for f in by_class]
         self._handles_errors = len(handlers) > 1  # the one is Connexion's, for HTTP exceptions
         for endpoint in endpoints:
@@ -148,7 +151,7 @@ class FlaskRunner:
         return any(signal.receivers and signal.has_receivers_for(self.app) for signal in _SIGNALS)
 
     def _session_comes(self, call: Call) -> bool:
-        return bool(self.app.secret_key) and any(name == b"cookie" for name, _ in call.scope["headers"])
+        return self._has_sessions and any(name == b"cookie" for name, _ in call.scope["headers"])
 
 
 class _LazyRequestContext(RequestContext):
@@ -190,7 +193,7 @@ class _LazyRequestContext(RequestContext):
         around = _cv_app.get(None)
         app_context = None
         if around is None or around.app is not self.app:  # as in Flask: a stream keeps the `g` of its request
-            app_context = self.app.app_context()
+            app_context = _AppContext(self.app)
             app_context.push()
         self._cv_tokens.append((_cv_request.set(self), app_context))
 
@@ -202,3 +205,29 @@ class _LazyRequestContext(RequestContext):
         _cv_request.reset(token)
         if app_context is not None:
             app_context.pop(exc)
+
+
+class _AppContext(AppContext):
+    """Flask's application context; signals that nobody receives are not sent."""
+
+    def push(self) -> None:
+        self._cv_tokens.append(_cv_app.set(self))
+        if flask.appcontext_pushed.receivers:
+            flask.appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+    def pop(self, exc: BaseException | None = None) -> None:
+        try:
+            for function in reversed(self.app.teardown_appcontext_funcs):
+                _ensure_sync(self.app, function)(exc)
+            if flask.appcontext_tearing_down.receivers:
+                flask.appcontext_tearing_down.send(self.app, _async_wrapper=self.app.ensure_sync, exc=exc)
+        finally:
+            _cv_app.reset(self._cv_tokens.pop())
+        if flask.appcontext_popped.receivers:
+            flask.appcontext_popped.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+
+@lru_cache(maxsize=256)
+def _ensure_sync(app: flask.Flask, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Flask's answer, asked for once: whether a function is asynchronous does not change."""
+    return app.ensure_sync(function)

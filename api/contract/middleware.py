@@ -7,7 +7,7 @@ thread, sends its answer. Whatever it does not know goes to the stack behind it,
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -117,10 +117,25 @@ class ContractMiddleware:
     async def _run(
         self, operation: CompiledOperation, values: list[str], scope: Scope, receive: Receive, send: Send
     ) -> Answer | None:
+        headers = scope["headers"]
+        validator, content = None, None
         context = copy_context()
         try:
-            call = await self._checked(operation, values, scope, receive)
-            answer = await self._handle(call, context)
+            if operation.body is not None:
+                validator = operation.check_body_headers(headers, self._max_body_bytes)
+                content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
+            arguments = operation.bind(values, scope["query_string"], headers, content, validator)
+            call = Call(operation, dict(scope), arguments, content or b"")
+            try:
+                if operation.name in self._inline:
+                    answer: Answer = context.run(self._runner.run, call)
+                else:
+                    lane = self._workers.read if operation.method == "GET" else self._workers.write
+                    answer = await self._workers.run(lane, partial(context.run, self._runner.run, call))
+            except Problem as problem:  # the handler's own, unlike a refusal, is held against the contract
+                return self._raised(operation, problem)
+            except ContractBreach as breach:
+                return self._broken(breach)
         except asyncio.CancelledError:  # the server ends, and waits for nobody any longer
             await send_answer(problem_answer(Unavailable()), send, head=scope["method"] == "HEAD")
             raise
@@ -128,32 +143,6 @@ class ContractMiddleware:
             return answer
         await self._stream(answer, context, scope, send)
         return None
-
-    async def _checked(self, operation: CompiledOperation, values: list[str], scope: Scope, receive: Receive) -> Call:
-        """The request with its arguments; raises the problem of one that breaks the contract."""
-        headers = scope["headers"]
-        content: bytes | None = None
-        validator = None
-        if operation.body is not None:
-            validator = operation.check_body_headers(headers, self._max_body_bytes)
-            content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
-        arguments = operation.bind(values, scope["query_string"], headers, content, validator)
-        return Call(operation, dict(scope), arguments, content or b"")
-
-    async def _handle(self, call: Call, context: Context) -> Answer:
-        """The answer of the handler, its problems held against the contract."""
-        operation = call.operation
-        try:
-            if operation.name in self._inline:
-                inline: Answer = context.run(self._runner.run, call)
-                return inline
-            lane = self._workers.read if operation.method == "GET" else self._workers.write
-            answer: Answer = await self._workers.run(lane, partial(context.run, self._runner.run, call))
-        except Problem as problem:
-            return self._raised(operation, problem)
-        except ContractBreach as breach:
-            return self._broken(breach)
-        return answer
 
     def _hand_over(self, problem: Problem) -> None:
         """To the user's own error handler, if there is one."""

@@ -96,11 +96,14 @@ class Responses:
             raw.append((b"content-type", self._encoded(media_type)))
         if status not in _NO_BODY:
             raw.append((b"content-length", b"%d" % len(body)))
+        names = set()
         for key, value in headers.items():
-            if key.lower() not in {"content-type", "content-length"}:
-                raw.append((key.lower().encode("latin-1"), _reference(key, value, path).encode("latin-1")))
+            name = key.lower()
+            names.add(name)
+            if name not in {"content-type", "content-length"}:
+                raw.append((name.encode("latin-1"), _reference(name, value, path).encode("latin-1")))
         if self._validate:
-            self._check(status, media_type, {key.lower() for key in headers}, data, body)
+            self._check(status, media_type, names, data, body)
         return Answer(status, raw, body)
 
     def problem(self, problem: Problem, *, checked: bool) -> Answer:
@@ -258,7 +261,7 @@ def _content_type(headers: Mapping[str, str]) -> str | None:
 
 
 def _reference(name: str, value: str, path: str) -> str:
-    name, value = name.lower(), str(value)
+    value = str(value)
     if "\n" in value or "\r" in value:
         raise ValueError(f"The value of the header {name} has more than one line.")
     if name == "location":
