@@ -182,6 +182,8 @@ def _is_trouble(error: DBAPIError) -> bool:
 
     Told by code: the drivers raise OperationalError for a missing table as well as for a locked one.
     """
+    if error.connection_invalidated:
+        return True
     sqlite_code = getattr(error.orig, "sqlite_errorcode", None)
     if sqlite_code is not None:
         return sqlite_code & 0xFF in _SQLITE_TROUBLE  # the rest of an extended code says how, not what
@@ -189,7 +191,7 @@ def _is_trouble(error: DBAPIError) -> bool:
     if sqlstate is not None:
         return str(sqlstate).startswith(_POSTGRESQL_TROUBLE)
     # The server never answered: refused, timed out, or cut off in the middle.
-    return error.connection_invalidated or isinstance(error, OperationalError)
+    return isinstance(error, OperationalError)
 
 
 def _writer_options(settings: Settings) -> dict[str, Any]:

@@ -6,14 +6,15 @@ would convert, and engines that somebody listens to, go through it. `tests/test_
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Delete, Dialect, Engine, Insert, Integer, Select, String, TextClause, Update
 from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import PoolProxiedConnection, StaticPool
 from sqlalchemy.types import TypeEngine
 
 Statement = Select[Any] | TextClause | Insert | Update | Delete
@@ -63,16 +64,22 @@ class Driver:
 
     def dispose(self) -> None:
         """Close the connections that nobody is using."""
-        self._close_idle()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop()[0].invalidate()
         self.engine.dispose()
 
     def _run(self, statement: Statement, parameters: Parameters, *, commit: bool) -> Rows:
         if self.engine._has_events:  # noqa: SLF001  # SQLAlchemy has no other way to ask
             return self._run_plainly(statement, parameters, commit=commit)
         taken = connection, cursor, autocommit = self._take()  # first: only a connected dialect knows its database
-        compiled = self._compiled(statement, tuple(parameters))
+        try:
+            compiled = self._compiled(statement, tuple(parameters))
+        except SQLAlchemyError:
+            connection.close()
+            raise
         if compiled is None:
-            self._give_back(taken)
+            connection.close()  # back to the pool: it is wanted there at once
             return self._run_plainly(statement, parameters, commit=commit)
         try:
             cursor.execute(compiled.sql, compiled.arguments(parameters))
@@ -87,6 +94,7 @@ class Driver:
         return rows
 
     def _run_plainly(self, statement: Statement, parameters: Parameters, *, commit: bool) -> Rows:
+        self._release()
         with self.engine.begin() if commit else self.engine.connect() as connection:
             return connection.execute(statement, parameters).all()
 
@@ -117,26 +125,35 @@ class Driver:
         """The error as SQLAlchemy raises it. Its connection is used again only if a constraint was all it met."""
         connection, cursor, _ = taken
         if not isinstance(error, self._dbapi.Error):
-            connection.invalidate(error)
+            self._drop(connection, error)
             return error
-        lost = self.engine.dialect.is_disconnect(error, connection.driver_connection, cursor)
+        # A prepared statement whose table was altered (0A000) is as lost as a connection that is gone.
+        lost = getattr(error, "sqlstate", None) == "0A000"
+        lost = lost or self.engine.dialect.is_disconnect(error, connection.driver_connection, cursor)
         if isinstance(error, self._dbapi.IntegrityError):
             connection.close()  # back to the pool, which rolls back
         else:
-            connection.invalidate(error)
+            self._drop(connection, error)
         if lost:
-            self._close_idle()  # these are as old
+            self.dispose()  # all others are as old
         return self._translated(error, sql, lost=lost)
+
+    def _drop(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+        if isinstance(self.engine.pool, StaticPool):  # the connection is the database
+            connection.close()
+        else:
+            connection.invalidate(error)
+
+    def _release(self) -> None:
+        """Give one idle connection back to the pool, for whoever else wants one of it."""
+        with suppress(IndexError):
+            self._idle.pop()[0].close()
 
     def _translated(self, error: Exception, sql: str, *, lost: bool = False) -> BaseException:
         dialect = self.engine.dialect
         return DBAPIError.instance(
             sql, None, error, self._dbapi.Error, hide_parameters=True, connection_invalidated=lost, dialect=dialect
         )
-
-    def _close_idle(self) -> None:
-        while self._idle:
-            self._idle.pop()[0].invalidate()
 
     def _compile(self, statement: Statement, names: tuple[str, ...]) -> _Compiled | None:
         """The statement with values for these names; None where SQLAlchemy would convert or add to them."""

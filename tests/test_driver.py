@@ -23,11 +23,12 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, InterfaceError, InvalidRequestError, OperationalError, ProgrammingError
 
 from api import health, posts, users
 from api.database import db
 from api.driver import Driver
+from tests.applications import application
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 IDS = st.integers(0, 4)
@@ -228,3 +229,37 @@ def test_a_connection_goes_back_to_a_pool_that_decides(db):
     driver.fetch(select(literal(1)), {})
 
     assert driver.engine.pool.checkedout() == 0
+
+
+def test_statements_that_sqlalchemy_runs_find_a_connection(db):
+    """Kept connections hold all places of the pool; one of them is given up."""
+    driver = Driver(create_engine(db.engine.url, pool_size=2, max_overflow=0, pool_timeout=0.2))
+    taken = [driver._take() for _ in range(2)]
+    for connection in taken:
+        driver._give_back(connection)
+
+    asked = select(literal(1)).where(literal(1).in_([1, 2]))
+
+    assert driver._compiled(asked, ()) is None
+    assert driver.fetch(asked, {}) == driver.fetch(asked, {}) == [(1,)]
+    driver.dispose()
+
+
+def test_a_statement_that_cannot_be_compiled_keeps_no_connection(driver):
+    with pytest.raises(InvalidRequestError):
+        driver.fetch(users._SELECT, {})
+
+    assert driver.engine.pool.checkedout() == 0
+
+
+def test_a_mistake_does_not_empty_a_database_in_memory():
+    with application(SQLALCHEMY_DATABASE_URI="sqlite://") as app:
+        with app.app.app_context():
+            db.create_all()
+        client = app.test_client()
+        created = client.post("/api/users", json={"username": "ann", "email": "ann@example.com"})
+
+        unready = client.get("/api/health/ready")  # there is no table of revisions
+
+        assert (created.status_code, unready.status_code) == (201, 503)
+        assert client.get("/api/users").json() == [created.json()]

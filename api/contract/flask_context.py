@@ -217,14 +217,18 @@ class _AppContext(AppContext):
 
     def pop(self, exc: BaseException | None = None) -> None:
         try:
-            for function in reversed(self.app.teardown_appcontext_funcs):
-                _ensure_sync(self.app, function)(exc)
-            if flask.appcontext_tearing_down.receivers:
-                flask.appcontext_tearing_down.send(self.app, _async_wrapper=self.app.ensure_sync, exc=exc)
+            if len(self._cv_tokens) == 1:
+                self._tear_down(exc)
         finally:
             _cv_app.reset(self._cv_tokens.pop())
         if flask.appcontext_popped.receivers:
             flask.appcontext_popped.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+    def _tear_down(self, exc: BaseException | None) -> None:
+        for function in reversed(self.app.teardown_appcontext_funcs):
+            _ensure_sync(self.app, function)(exc)
+        if flask.appcontext_tearing_down.receivers:
+            flask.appcontext_tearing_down.send(self.app, _async_wrapper=self.app.ensure_sync, exc=exc)
 
 
 @lru_cache(maxsize=256)

@@ -34,6 +34,9 @@ class Job:
             return
         try:
             self.result = self.call()
+        except StopIteration as error:  # which no future takes
+            self.error = RuntimeError("A handler raised StopIteration.")
+            self.error.__cause__ = error
         except BaseException as error:  # noqa: BLE001  # whatever it is, the loop raises it again
             self.error = error
         self.home.finish(self)

@@ -550,6 +550,113 @@ def test_an_old_client_need_not_name_a_host(port):
     assert statuses(talk(port, b"GET /api/health/live HTTP/1.0\r\n\r\n")) == [200]
 
 
+@pytest.mark.parametrize("version", ["0.9", "2.0"])
+def test_other_versions_are_refused(port, version):
+    received = talk(port, f"GET /api/health/live HTTP/{version}\r\nHost: a\r\n\r\n".encode())
+
+    assert set(statuses(received)) <= {400}
+    assert b'"ok"' not in received
+
+
+def test_a_request_that_began_before_the_last_answer_has_its_own_time(port):
+    """Its first bytes come with the request before, its body long after the time for an idle connection (5 s)."""
+    body = user()
+    head = HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(b"GET /api/users?limit=1 HTTP/1.1\r\nHost: test\r\n\r\n" + head[:9])
+        first = connection.recv(65_536)
+        connection.sendall(head[9:] + body)
+        connection.settimeout(1)
+        rest = receive_all(connection)
+
+    assert (statuses(first), statuses(rest)) == ([200], [201])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"X: " + b"x" * 1_000_000, id="a long header"),
+        pytest.param(b"X: x\r\n" * 100_000, id="many headers"),
+        pytest.param(b"X: x\r\n" * 101, id="more headers than anybody needs"),
+    ],
+)
+def test_a_head_is_bounded(port, head):
+    received = talk(port, b"GET /api/users HTTP/1.1\r\nHost: test\r\n" + head + b"\r\n\r\n" + SMUGGLED)
+
+    assert set(statuses(received)) <= {400, 431}
+    assert b'"ok"' not in received
+
+
+def test_a_large_body_before_the_next_head_is_not_taken_for_it(port):
+    large = orjson.dumps({"username": "x" * 150_000, "email": "a@example.com"})
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(request_bytes("POST", "/api/users", [JSON], large) + SMUGGLED[:20])
+        time.sleep(0.2)
+        connection.sendall(SMUGGLED[20:])
+        received = receive_all(connection)
+
+    assert statuses(received) == [400, 200]
+
+
+def test_pipelining_without_end_is_cut_off(port):
+    received = talk(port, b"GET /api/users HTTP/1.1\r\nHost: test\r\n\r\n" * 2_000, pause=0.5)
+
+    assert len(statuses(received)) < 2_000
+
+
+def test_pipelined_offers_are_all_declined(port):
+    one = b"GET /api/health/live HTTP/1.1\r\nHost: test\r\n" + OFFER % b"" + b"\r\n"
+
+    assert statuses(talk(port, one * 50, pause=0.5)) == [200] * 50
+
+
+def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port):
+    head = b"POST /api/users HTTP/1.1\r\nHost: test\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    assert statuses(talk(port, head, b"ZZZ\r\n", pause=0.3)) == [415]
+
+
+def test_an_answer_instead_of_100_continue_ends_the_connection(port):
+    received = talk(port, HEAD + b"Expect: 100-continue\r\nContent-Length: 8000000\r\n\r\n", SMUGGLED, pause=0.3)
+
+    assert statuses(received) == [413]
+    assert b"connection: close" in received.lower()
+
+
+def test_100_continue_lets_the_body_in_and_the_connection_open(port):
+    body = user()
+    expecting = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    assert statuses(talk(port, expecting, body + SMUGGLED, pause=0.3)) == [100, 201, 200]
+
+
+def test_an_old_client_is_not_told_to_continue(port):
+    body = user()
+    head = HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    assert statuses(talk(port, head + body)) == [201]
+
+
+def test_a_client_that_writes_no_more_is_answered(port):
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(b"GET /api/users HTTP/1.1\r\nHost: test\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        received = receive_all(connection)
+
+    assert statuses(received) == [200]
+
+
+def test_a_refused_body_that_comes_slowly_comes_to_its_end(port):
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1200000\r\n\r\n")
+        for _ in range(12):
+            connection.sendall(b"x" * 100_000)
+            time.sleep(0.05)
+        received = receive_all(connection)
+
+    assert statuses(received) == [413]
+
+
 def test_blank_lines_do_not_hold_a_connection(port):
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), 5) as connection, suppress(ConnectionError):

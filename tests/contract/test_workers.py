@@ -33,6 +33,22 @@ def test_a_call_raises_what_it_raised():
         asyncio.run(workers.run(workers.write, lambda: 1 // 0))
 
 
+def test_what_no_future_takes_is_an_error_and_keeps_nobody_waiting():
+    workers = Workers(read_threads=1, timeout_seconds=5)
+
+    async def main():
+        calls = (workers.run(workers.read, lambda: next(iter([]))), workers.run(workers.read, lambda: 1))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    began = time.monotonic()
+    error, result = asyncio.run(main())
+
+    assert isinstance(error, RuntimeError)
+    assert isinstance(error.__cause__, StopIteration)
+    assert result == 1
+    assert time.monotonic() - began < 2
+
+
 def test_writes_that_wait_leave_threads_for_reads(gate):
     workers = Workers(read_threads=1, write_threads=1)
 
