@@ -100,7 +100,11 @@ class Server:
     def worker_pids(self) -> list[int]:
         """The processes that answer: those that the first one started, or the first one where it is alone."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        found = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = []
+        for pid in children:
+            with suppress(FileNotFoundError):  # ended meanwhile
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
         return found or [self.process.pid]
 
     def stop(self, signum: int = signal.SIGTERM, *, seconds: float = 20) -> tuple[int, float]:
