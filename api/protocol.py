@@ -73,6 +73,8 @@ class Protocol(HttpToolsProtocol):
         rest: bytes | None = data
         while rest is not None:
             rest = self._feed(rest)
+        if self._refused:
+            return
         if self._in_head:
             # Where in the first piece the head began is not known; a piece has 256 KiB at most.
             self._head_bytes = self._head_bytes + len(data) if self._head_bytes is not None else 0

@@ -153,7 +153,7 @@ class ContractMiddleware:
     def _raised(self, operation: CompiledOperation, problem: Problem) -> Answer:
         self._hand_over(problem)
         try:
-            return operation.responses.problem(problem, checked=True)
+            return operation.responses.problem(problem)
         except ContractBreach as breach:
             return self._broken(breach)
 

@@ -5,7 +5,6 @@ Whatever the compiler does not understand is `Unsupported`: that operation is le
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from connexion.decorators.parameter import pythonic, sanitized, unwrap_decorators
@@ -96,9 +95,6 @@ class CompiledOperation:
         if faults:
             raise InvalidRequest(errors=faults)
         return arguments
-
-    def call(self, arguments: dict[str, Any]) -> Callable[[], Any]:
-        return partial(self.function, **arguments)
 
     def _compile_parameters(self, parameters: Sequence[Parameter], *, strict: bool) -> None:
         by_name = {p.name: p for p in parameters if p.location == "path"}

@@ -67,9 +67,6 @@ class Responses:
         self._by_status: dict[int, _Documented | None] = {}
         self._types: dict[str, bytes] = {}
 
-    def documents(self, status: int) -> bool:
-        return self._find(status) is not None
-
     def answer(self, result: Any, path: str) -> Answer:
         """The answer for what a handler returned, relative `Location` and `Link` targets resolved against the path."""
         if isinstance(result, WerkzeugResponse):
@@ -106,10 +103,10 @@ class Responses:
             self._check(status, media_type, names, data, body)
         return Answer(status, raw, body)
 
-    def problem(self, problem: Problem, *, checked: bool) -> Answer:
-        """The answer for a problem; one that a handler raised is held against the contract as well."""
+    def problem(self, problem: Problem) -> Answer:
+        """The answer for a problem that a handler raised, held against the contract."""
         body = problem.content()
-        if checked and self._validate:
+        if self._validate:
             headers = {key.lower() for key in problem.headers}
             self._check(problem.status, MEDIA_TYPE, headers, problem.body(), body)
         return problem_answer(problem, body)
