@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sqlalchemy import Engine
-
-_BATCH = 1000
 
 
 @click.group()
@@ -65,8 +62,13 @@ def upgrade() -> None:
 def seed(users: int, posts: int) -> None:
     """Add that many invented users and posts to what is there."""
     with _fatal(), _engine() as engine, click.progressbar(length=users + posts, label="Seeding") as progress:
-        _add_users(engine, users, progress.update)
-        _add_posts(engine, posts, progress.update)
+        from api.seed import NoAuthors, add_posts, add_users
+
+        add_users(engine, users, progress.update)
+        try:
+            add_posts(engine, posts, progress.update)
+        except NoAuthors as error:
+            raise click.ClickException(str(error)) from None
 
 
 @main.command()
@@ -103,49 +105,6 @@ def _engine() -> Iterator[Engine]:
             yield database.db.engine
         finally:
             database.dispose(flask_app)
-
-
-def _add_users(engine: Engine, count: int, advance: Callable[[int], None]) -> None:
-    from sqlalchemy import insert
-
-    from api.models import User
-
-    run = uuid4().hex  # no name of another run can be the same, whoever else is writing
-    for start in range(0, count, _BATCH):
-        names = [f"user-{run}-{number}" for number in range(start, min(start + _BATCH, count))]
-        with engine.begin() as connection:
-            connection.execute(
-                insert(User.__table__), [{"username": name, "email": f"{name}@example.com"} for name in names]
-            )
-        advance(len(names))
-
-
-def _add_posts(engine: Engine, count: int, advance: Callable[[int], None]) -> None:
-    """Spread posts over the latest users."""
-    from sqlalchemy import insert, select
-
-    from api.models import Post, User
-
-    with engine.connect() as connection:
-        latest = select(User.__table__.c.id).order_by(User.__table__.c.id.desc()).limit(_BATCH)
-        authors = connection.scalars(latest).all()
-    if count and not authors:
-        raise click.ClickException("Posts need authors: add users too.")
-    for start in range(0, count, _BATCH):
-        numbers = range(start, min(start + _BATCH, count))
-        with engine.begin() as connection:
-            connection.execute(
-                insert(Post.__table__),
-                [
-                    {
-                        "title": f"Post {number + 1}",
-                        "content": f"What there is to say about {number + 1}.",
-                        "user_id": authors[number % len(authors)],
-                    }
-                    for number in numbers
-                ],
-            )
-        advance(len(numbers))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, select
 
 from api.contract.problems import Fault, InvalidRequest
 from api.database import read
-from api.shape import Shape
+from api.database.shape import Shape
 
 _MAX_ID = 2**53 - 1
 

@@ -7,19 +7,19 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from api.contract.problems import NotFound
 from api.database import read, write
+from api.database.shape import shape_of
 from api.models import Post, UnknownUser, User
 from api.paging import Page, page, select_page
 from api.schemas import post_schema
-from api.shape import shape_of
 
 _posts = Post.__table__
 _users = User.__table__
 _post = shape_of(post_schema)
-_is_asked_for = _posts.c.id == bindparam("post_id")
+_id_matches = _posts.c.id == bindparam("post_id")
 
 _PAGE = select_page(_post, _posts.c.id)
 _PAGE_OF_USER = select_page(_post, _posts.c.id, _posts.c.user_id == bindparam("user_id"))
-_SELECT = select(*_post.columns).select_from(_post.source).where(_is_asked_for)
+_SELECT = select(*_post.columns).select_from(_post.source).where(_id_matches)
 # Selecting the author makes an unknown one no row at all, on either database, and sees the same author as RETURNING.
 _INSERT = (
     insert(_posts)
@@ -33,8 +33,8 @@ _INSERT = (
     )
     .returning(*_post.returning)
 )
-_UPDATE = update(_posts).where(_is_asked_for).returning(*_post.returning)
-_DELETE = delete(_posts).where(_is_asked_for).returning(_posts.c.id)
+_UPDATE = update(_posts).where(_id_matches).returning(*_post.returning)
+_DELETE = delete(_posts).where(_id_matches).returning(_posts.c.id)
 
 
 def list_posts(limit: int, cursor: str | None = None, user_id: int | None = None) -> Page:

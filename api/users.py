@@ -7,20 +7,20 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from api.contract.problems import NotFound
 from api.database import read, write
+from api.database.shape import shape_of
 from api.models import User
 from api.paging import Page, page, select_page
 from api.schemas import user_schema
-from api.shape import shape_of
 
 _users = User.__table__
 _user = shape_of(user_schema)
-_is_asked_for = _users.c.id == bindparam("user_id")
+_id_matches = _users.c.id == bindparam("user_id")
 
 _PAGE = select_page(_user, _users.c.id)
-_SELECT = select(*_user.columns).where(_is_asked_for)
+_SELECT = select(*_user.columns).where(_id_matches)
 _INSERT = insert(_users).returning(*_user.returning)
-_UPDATE = update(_users).where(_is_asked_for).returning(*_user.returning)
-_DELETE = delete(_users).where(_is_asked_for).returning(_users.c.id)
+_UPDATE = update(_users).where(_id_matches).returning(*_user.returning)
+_DELETE = delete(_users).where(_id_matches).returning(_users.c.id)
 
 
 def list_users(limit: int, cursor: str | None = None) -> Page:

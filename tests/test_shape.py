@@ -13,9 +13,9 @@ from sqlalchemy import DateTime, ForeignKey, Numeric, String, TypeDecorator, Uui
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from api import db
+from api.database.shape import Shape, UnsupportedSchema, shape_of
 from api.models import Post, User
 from api.schemas import PostSchema, UserSchema, post_schema, user_schema
-from api.shape import Shape, UnsupportedSchema, shape_of
 
 # Of a surrogate no database holds UTF-8, and NUL is for one test of the contract.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

@@ -22,8 +22,8 @@ from benchmarks.peers.fastapi_models import (
 )
 from benchmarks.peers.tables import DATABASE_URL, IS_SQLITE, Post, User, pool_options
 
-# As in api/database.py: reads without a transaction of their own, writes that take SQLite's lock at once. Four threads
-# as there: it costs this peer a quarter less than AnyIO's forty.
+# As in api/database/engines.py: reads without a transaction of their own, writes that take SQLite's lock at once. Four
+# threads as there: it costs this peer a quarter less than AnyIO's forty.
 _THREADS = 4
 _connect_args = {"isolation_level": "IMMEDIATE"} if IS_SQLITE else {}
 reader = create_engine(

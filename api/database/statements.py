@@ -2,7 +2,7 @@
 
 A row by its id costs 80 µs of CPU through SQLAlchemy's own execution on SQLite and 164 on PostgreSQL, and 8 and 45
 here (SQLAlchemy 2.1, psycopg 3.3, Python 3.11). What SQLAlchemy does beside is not lost: statements whose values it
-would convert, and engines that somebody listens to, go through it. `tests/test_driver.py` compares the two.
+would convert, and engines that somebody listens to, go through it. `tests/test_statements.py` compares the two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class _Compiled(NamedTuple):
     arguments: Callable[[Parameters], Any]
 
 
-class Driver:
+class StatementRunner:
     """Runs single statements for one engine; from any number of threads, a connection for each that is at it.
 
     Without `keep` each connection goes back to the engine's pool after its statement, which then decides on it.

@@ -12,13 +12,13 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 
-def prepare(connection: sqlite3.Connection, _entry: object) -> None:
+def set_pragmas(connection: sqlite3.Connection, _entry: object) -> None:
     """WAL lets reads go on beside a writer; FULL keeps a committed row through a power cut."""
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-class File:
+class DatabaseFile:
     """The file that an application's connections are to."""
 
     def __init__(self, path: str) -> None:
@@ -31,7 +31,7 @@ class File:
         event.listen(engine, "connect", self._connected)
         event.listen(engine, "checkout", self._before_checkout)
 
-    def has(self, connection: PoolProxiedConnection) -> bool:
+    def is_current(self, connection: PoolProxiedConnection) -> bool:
         """Whether the connection is to the file of that name still."""
         return bool(connection.info["file"] == self._identity())
 
@@ -44,7 +44,7 @@ class File:
         self._known = True
 
     def _before_checkout(self, _connection: object, _entry: object, proxy: PoolProxiedConnection) -> None:
-        if not self.has(proxy):
+        if not self.is_current(proxy):
             raise DisconnectionError("the database file is another one")
 
     def _identity(self) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Statements on the driver give what SQLAlchemy gives; those that could differ go through it."""
+"""Statements on the driver itself give what SQLAlchemy gives; those that could differ go through it."""
 
 import datetime as dt
 
@@ -27,7 +27,7 @@ from sqlalchemy.exc import IntegrityError, InterfaceError, InvalidRequestError, 
 
 from api import health, posts, users
 from api.database import db
-from api.driver import Driver
+from api.database.statements import StatementRunner
 from tests.applications import application
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -83,10 +83,10 @@ odd = Table(
 
 
 @pytest.fixture
-def driver(db):
-    driver = Driver(db.engine)
-    yield driver
-    driver.dispose()
+def runner(db):
+    runner = StatementRunner(db.engine)
+    yield runner
+    runner.dispose()
 
 
 @pytest.fixture
@@ -124,31 +124,31 @@ def outcome(call):
 @pytest.mark.parametrize("name", READS)
 @given(data=st.data())
 @alike
-def test_a_read_gives_what_sqlalchemy_gives(rows, driver, name, data):
+def test_a_read_gives_what_sqlalchemy_gives(rows, runner, name, data):
     statement, parameters = READS[name]
     values = data.draw(st.fixed_dictionaries(parameters))
 
-    assert driver._compiled(statement, tuple(values)) is not None
-    assert outcome(lambda: driver.fetch(statement, values)) == plainly(statement, values)
+    assert runner._compiled(statement, tuple(values)) is not None
+    assert outcome(lambda: runner.fetch(statement, values)) == plainly(statement, values)
 
 
 @pytest.mark.parametrize("name", WRITES)
 @given(data=st.data())
 @alike
-def test_a_write_does_what_sqlalchemy_does(driver, name, data, empty, make_user, make_post):
+def test_a_write_does_what_sqlalchemy_does(runner, name, data, empty, make_user, make_post):
     statement, parameters = WRITES[name]
     values = data.draw(st.fixed_dictionaries(parameters))
     results = []
-    for change in (driver.change, lambda *given: driver._run_plainly(*given, commit=True)):
+    for change in (runner.change, lambda *given: runner._run_plainly(*given, commit=True)):
         empty()
         for number in range(1, 4):
             user = make_user(username=f"user{number}", email=f"user{number}@example.com")
             make_post(user_id=user["id"], title="Title", content="Content")
         answer = outcome(lambda change=change: change(statement, values))
-        state = [driver.fetch(select(table).order_by(table.c.id), {}) for table in (users._users, posts._posts)]
+        state = [runner.fetch(select(table).order_by(table.c.id), {}) for table in (users._users, posts._posts)]
         results.append((answer, state))
 
-    assert driver._compiled(statement, tuple(values)) is not None
+    assert runner._compiled(statement, tuple(values)) is not None
     assert results[0] == results[1]
 
 
@@ -168,39 +168,39 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_what_sqlalchemy_converts_or_adds_goes_through_it(odd_table, driver, name):
+def test_what_sqlalchemy_converts_or_adds_goes_through_it(odd_table, runner, name):
     statement, parameters, expected = ODD[name]
 
-    assert driver._compiled(statement, tuple(parameters)) is None
-    assert driver.change(statement, parameters) == expected
+    assert runner._compiled(statement, tuple(parameters)) is None
+    assert runner.change(statement, parameters) == expected
 
 
-def test_a_constant_of_the_statement_is_sent_too(driver):
+def test_a_constant_of_the_statement_is_sent_too(runner):
     statement = select(literal(5), bindparam("given", type_=Integer), literal("x"))
 
-    assert driver._compiled(statement, ("given",)) is not None
-    assert driver.fetch(statement, {"given": 6}) == plainly(statement, {"given": 6}) == [(5, 6, "x")]
+    assert runner._compiled(statement, ("given",)) is not None
+    assert runner.fetch(statement, {"given": 6}) == plainly(statement, {"given": 6}) == [(5, 6, "x")]
 
 
 def test_who_listens_to_the_engine_hears_every_statement(rows, db):
-    driver = Driver(create_engine(db.engine.url))  # SQLAlchemy remembers that somebody listened to an engine
-    before = driver.fetch(users._SELECT, {"user_id": 1})
+    runner = StatementRunner(create_engine(db.engine.url))  # SQLAlchemy remembers that somebody listened to an engine
+    before = runner.fetch(users._SELECT, {"user_id": 1})
     heard = []
 
-    @event.listens_for(driver.engine, "before_cursor_execute")
+    @event.listens_for(runner.engine, "before_cursor_execute")
     def listen(_connection, _cursor, statement, *_):
         heard.append(statement)
 
-    after = driver.fetch(users._SELECT, {"user_id": 1})
-    driver.dispose()
+    after = runner.fetch(users._SELECT, {"user_id": 1})
+    runner.dispose()
 
     assert after == before
     assert len(heard) == 1
 
 
-def test_an_error_is_that_of_sqlalchemy(driver):
+def test_an_error_is_that_of_sqlalchemy(runner):
     with pytest.raises((OperationalError, ProgrammingError)) as ours:
-        driver.fetch(text("SELECT * FROM nothing"), {})
+        runner.fetch(text("SELECT * FROM nothing"), {})
     with pytest.raises((OperationalError, ProgrammingError)) as theirs:
         plainly(text("SELECT * FROM nothing"), {})
 
@@ -209,47 +209,47 @@ def test_an_error_is_that_of_sqlalchemy(driver):
     assert ours.value.statement == theirs.value.statement
 
 
-def test_a_mistake_in_the_parameters_leaves_a_connection_that_works(driver):
+def test_a_mistake_in_the_parameters_leaves_a_connection_that_works(runner):
     with pytest.raises((InterfaceError, ProgrammingError)):
-        driver.fetch(users._SELECT, {"user_id": object()})
+        runner.fetch(users._SELECT, {"user_id": object()})
 
-    assert driver.fetch(select(literal(1)), {}) == [(1,)]
+    assert runner.fetch(select(literal(1)), {}) == [(1,)]
 
 
-def test_a_connection_is_used_again(driver):
-    driver.fetch(select(literal(1)), {})
-    driver.fetch(select(literal(2)), {})
+def test_a_connection_is_used_again(runner):
+    runner.fetch(select(literal(1)), {})
+    runner.fetch(select(literal(2)), {})
 
-    assert driver.engine.pool.checkedout() == 1
+    assert runner.engine.pool.checkedout() == 1
 
 
 def test_a_connection_goes_back_to_a_pool_that_decides(db):
-    driver = Driver(db.engine, keep=False)
+    runner = StatementRunner(db.engine, keep=False)
 
-    driver.fetch(select(literal(1)), {})
+    runner.fetch(select(literal(1)), {})
 
-    assert driver.engine.pool.checkedout() == 0
+    assert runner.engine.pool.checkedout() == 0
 
 
 def test_statements_that_sqlalchemy_runs_find_a_connection(db):
     """Kept connections hold all places of the pool; one of them is given up."""
-    driver = Driver(create_engine(db.engine.url, pool_size=2, max_overflow=0, pool_timeout=0.2))
-    taken = [driver._take() for _ in range(2)]
+    runner = StatementRunner(create_engine(db.engine.url, pool_size=2, max_overflow=0, pool_timeout=0.2))
+    taken = [runner._take() for _ in range(2)]
     for connection in taken:
-        driver._give_back(connection)
+        runner._give_back(connection)
 
     asked = select(literal(1)).where(literal(1).in_([1, 2]))
 
-    assert driver._compiled(asked, ()) is None
-    assert driver.fetch(asked, {}) == driver.fetch(asked, {}) == [(1,)]
-    driver.dispose()
+    assert runner._compiled(asked, ()) is None
+    assert runner.fetch(asked, {}) == runner.fetch(asked, {}) == [(1,)]
+    runner.dispose()
 
 
-def test_a_statement_that_cannot_be_compiled_keeps_no_connection(driver):
+def test_a_statement_that_cannot_be_compiled_keeps_no_connection(runner):
     with pytest.raises(InvalidRequestError):
-        driver.fetch(users._SELECT, {})
+        runner.fetch(users._SELECT, {})
 
-    assert driver.engine.pool.checkedout() == 0
+    assert runner.engine.pool.checkedout() == 0
 
 
 def test_a_mistake_does_not_empty_a_database_in_memory():

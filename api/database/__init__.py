@@ -1,0 +1,9 @@
+"""The database: `db`, its two engines, and the only two ways a handler reaches it, `read` and `write`.
+
+Whatever goes wrong leaves here as the problem that a client should see, or unchanged when nobody foresaw it.
+"""
+
+from api.database.access import dispose, init_app, read, write
+from api.database.engines import Base, db
+
+__all__ = ["Base", "db", "dispose", "init_app", "read", "write"]

@@ -1,0 +1,75 @@
+"""What a client sees of a database error: the problem beside the constraint that refused a row, or `Unavailable`."""
+
+import sqlite3
+from functools import cache
+from typing import NoReturn
+
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from api.contract.problems import Problem, Unavailable
+from api.database.engines import db
+
+
+def raise_problem(error: SQLAlchemyError) -> NoReturn:
+    """Raise the problem that stands for a database error, or the error itself if there is none."""
+    if isinstance(error, IntegrityError):
+        problem = _problems().get(_refused_constraint(error.orig))
+        if problem is not None:
+            raise problem() from error
+    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_trouble(error)):
+        raise Unavailable from error
+    raise error
+
+
+@cache
+def _problems() -> dict[str, type[Problem]]:
+    """The problem of each constraint that has one, by both names that databases give it (`_refused_constraint`)."""
+    problems = {}
+    for table in db.metadata.tables.values():
+        for constraint in table.constraints:
+            if isinstance(constraint, UniqueConstraint | ForeignKeyConstraint) and "problem" in constraint.info:
+                columns = ", ".join(f"{table.name}.{column.name}" for column in constraint.columns)
+                problems[str(constraint.name)] = problems[columns] = constraint.info["problem"]
+    return problems
+
+
+def _refused_constraint(error: object) -> str:
+    """PostgreSQL reports the constraint's name, SQLite its columns: `UNIQUE constraint failed: users.email`."""
+    if isinstance(error, sqlite3.Error):
+        return str(error).partition(": ")[2]
+    return str(getattr(getattr(error, "diag", None), "constraint_name", None))
+
+
+_SQLITE_TROUBLE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+
+# Connection exceptions, insufficient resources, operator intervention (a statement timeout is 57014), lock not
+# available, serialization failure, deadlock, and a standby that takes no writes.
+_POSTGRESQL_TROUBLE = ("08", "53", "57", "55P03", "40001", "40P01", "25006")
+
+
+def _is_trouble(error: DBAPIError) -> bool:
+    """Whether an error says that the database cannot answer just now, rather than that we asked nonsense.
+
+    Told by code: the drivers raise OperationalError for a missing table as well as for a locked one.
+    """
+    if error.connection_invalidated:
+        return True
+    sqlite_code = getattr(error.orig, "sqlite_errorcode", None)
+    if sqlite_code is not None:
+        return sqlite_code & 0xFF in _SQLITE_TROUBLE  # the rest of an extended code says how, not what
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is not None:
+        return str(sqlstate).startswith(_POSTGRESQL_TROUBLE)
+    # The server never answered: refused, timed out, or cut off in the middle.
+    return isinstance(error, OperationalError)
