@@ -10,9 +10,7 @@ from connexion.middleware import ConnexionMiddleware
 
 from api import database, health, posts, users
 from api.config import ConfigurationError, Settings
-from api.contract import ContractApp, Workers, find_contract
-from api.contract.cors import cors
-from api.contract.proxy import trusted_proxies
+from contractapp import ContractApp, Problem, Workers, cors, trusted_proxies
 
 
 def create_app(config: object = None) -> ContractApp:
@@ -31,12 +29,18 @@ def create_app(config: object = None) -> ContractApp:
         strict_validation=True,
         validate_responses=settings.response_validation,
         landing="/",
+        problem_body=problem_body,
         middlewares=[*_layers(settings), *ConnexionMiddleware.default_middlewares],
     )
     app.app.config.update(settings.flask_config)
     database.init_app(app.app, settings)
-    app.add_api(find_contract("openapi.yaml", Path(__file__).parent), handlers=operations(users, posts, health))
+    app.add_api(_contract(), handlers=operations(users, posts, health))
     return app
+
+
+def problem_body(problem: Problem) -> dict[str, object]:
+    """The members of a problem; `error` repeats `detail` for clients that read the original API's member."""
+    return {**problem.body(), "error": problem.detail}
 
 
 def operations(*modules: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -47,6 +51,13 @@ def operations(*modules: ModuleType) -> dict[str, Callable[..., Any]]:
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     }
+
+
+def _contract() -> Path:
+    """Inside the package (a wheel), else beside it (a checkout)."""
+    package = Path(__file__).parent
+    inside = package / "openapi" / "openapi.yaml"
+    return inside if inside.exists() else package.parent / "openapi" / "openapi.yaml"
 
 
 def _layers(settings: Settings) -> Iterator[Callable[[Any], Any]]:

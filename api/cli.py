@@ -6,7 +6,7 @@ Heavy modules are imported by the commands that need them, so that `--help` is q
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -28,7 +28,8 @@ def main() -> None:
 def serve(host: str, port: int, workers: int) -> None:
     """Bring the schema up to date, then serve."""
     with _fatal():
-        from api import create_app, database, migrations, server
+        from api import create_app, database, migrations
+        from api.app import problem_body
         from api.config import ConfigurationError, Settings
 
         settings = Settings.from_env()
@@ -41,10 +42,24 @@ def serve(host: str, port: int, workers: int) -> None:
         finally:
             if not settings.in_memory:
                 database.dispose(application.app)
-    listener = server.listen(host, port)
+    from contractapp.server import listen
+    from contractapp.server import serve as run
+
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        _stop([str(error)])
     shown_host = f"[{host}]" if ":" in host else host
     click.echo(f"Swagger UI: http://{shown_host}:{listener.getsockname()[1]}/api/ui/")
-    server.serve(application, settings, listener, workers=workers)
+    run(
+        application if workers == 1 else "api:create_app",
+        listener,
+        workers=workers,
+        log_level=settings.log_level,
+        request_timeout_seconds=settings.request_timeout_seconds,
+        shutdown_timeout_seconds=settings.shutdown_timeout_seconds,
+        problem_body=problem_body,
+    )
 
 
 @main.command()
@@ -124,8 +139,7 @@ def _collected(faults: list[str]) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from api.config import ConfigurationError
-    from api.contract import ContractError
-    from api.contract.problems import Problem
+    from contractapp import ContractError, Problem
 
     try:
         yield
@@ -143,7 +157,7 @@ def _database_sentence(error: BaseException) -> str:
     return f"The database cannot be used: {cause}"
 
 
-def _stop(faults: list[str]) -> None:
+def _stop(faults: list[str]) -> NoReturn:
     for fault in faults:
         click.echo(fault, err=True)
     raise SystemExit(1)

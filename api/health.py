@@ -4,8 +4,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from api import migrations
-from api.contract.problems import Unavailable
 from api.database import read
+from contractapp import Unavailable
 
 _REVISION = text("SELECT version_num FROM alembic_version")
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 from sqlalchemy import BigInteger, ForeignKeyConstraint, Identity, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from api.contract.problems import Fault, Problem
 from api.database import db
+from contractapp import Fault, Problem
 
 # SQLite numbers rows by itself only in a column whose type is exactly INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")

@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from sqlalchemy import ColumnElement, Integer, Select, bindparam, select
 
-from api.contract.problems import Fault, InvalidRequest
 from api.database import read
 from api.database.shape import Shape
+from contractapp import Fault, InvalidRequest
 
 _MAX_ID = 2**53 - 1
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from api.contract.problems import NotFound
 from api.database import read, write
 from api.database.shape import shape_of
 from api.models import Post, UnknownUser, User
 from api.paging import Page, page, select_page
 from api.schemas import post_schema
+from contractapp import NotFound
 
 _posts = Post.__table__
 _users = User.__table__

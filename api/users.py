@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from api.contract.problems import NotFound
 from api.database import read, write
 from api.database.shape import shape_of
 from api.models import User
 from api.paging import Page, page, select_page
 from api.schemas import user_schema
+from contractapp import NotFound
 
 _users = User.__table__
 _user = shape_of(user_schema)

@@ -2,18 +2,20 @@
 
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
 FILES = {
-    "run.txt": ["pyproject.toml"],
-    "test.txt": ["pyproject.toml", "--extra=test"],
-    "lint.txt": ["pyproject.toml", "--extra=test", "--extra=lint"],
-    "browser.txt": ["pyproject.toml", "--extra=test", "--extra=browser"],
-    "sdk.txt": ["pyproject.toml", "--extra=test", "--extra=sdk"],
-    "bench.txt": ["pyproject.toml", "--extra=bench"],
+    "run.txt": (),
+    "test.txt": ("test",),
+    "lint.txt": ("test", "lint"),
+    "browser.txt": ("test", "browser"),
+    "sdk.txt": ("test", "sdk"),
+    "bench.txt": ("bench",),
 }
 
 QUIET = ("--quiet", "--generate-hashes", "--allow-unsafe", "--no-strip-extras", "--resolver=backtracking")
@@ -21,7 +23,7 @@ NO_INDEX = ("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-ho
 
 
 def main() -> None:
-    for name, source in FILES.items():
+    for name, extras in FILES.items():
         subprocess.run(
             [
                 sys.executable,
@@ -31,11 +33,23 @@ def main() -> None:
                 *QUIET,
                 *NO_INDEX,
                 f"--output-file=requirements/{name}",
-                *source,
+                "-",
             ],
             cwd=ROOT,
             check=True,
+            text=True,
+            input="\n".join(needed(extras)),
         )
+
+
+def needed(extras: Iterable[str]) -> Iterator[str]:
+    """What the service and the library ask for, the library itself left out: both are installed from this checkout."""
+    for folder in (ROOT, ROOT / "contractapp"):
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        optional = project["optional-dependencies"]
+        wanted = [*project["dependencies"], *(line for extra in extras for line in optional.get(extra, ()))]
+        yield from (line for line in wanted if not line.startswith("contractapp"))
+        yield from optional.get("server", ())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from api import create_app, database
-from api.contract import ContractApp
+from contractapp import ContractApp
 
 
 @contextmanager

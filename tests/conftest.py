@@ -13,12 +13,9 @@ from starlette.testclient import TestClient
 
 from api import create_app, database, migrations
 from api import db as database_of_current_app
-from api.contract import ContractApp
 from api.models import Post, User
 from api.schemas import post_schema, user_schema
-
-# Holds every response of the run against the contract.
-pytest_plugins = ["tests.ledger"]
+from contractapp import ContractApp
 
 Row = dict[str, Any]
 

@@ -16,10 +16,10 @@ from sqlalchemy import String, Text, create_engine, inspect
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.types import BigInteger, Integer
 
-from api.contract.schema import Validator
 from api.models import EmailTaken, UnknownUser, UsernameTaken
 from api.schemas import PostSchema, UserSchema
-from tools.compat import canonical, inlined
+from contractapp.compat import canonical, inlined
+from contractapp.compile.schema import Validator
 
 ROOT = Path(__file__).parent.parent
 CONTRACT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())

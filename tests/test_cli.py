@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
-from api import cli, database, server, users
+from api import cli, database, users
+from contractapp import server
 
 UNREACHABLE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -24,7 +25,7 @@ def served(monkeypatch):
     """What would be served: the server itself is started by the tests of the started server."""
     calls = []
 
-    def serve(application, _settings, listener, *, workers):
+    def serve(application, listener, *, workers, **_):
         calls.append((application, {"address": listener.getsockname(), "workers": workers}))
         listener.close()
 

@@ -7,8 +7,8 @@ import openapi_spec_validator
 import pytest
 import yaml
 
-from api.contract import problems
-from tests.ledger import METHODS, Contract
+from contractapp import problems
+from contractapp.testing.ledger import METHODS, Contract
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())

@@ -13,9 +13,9 @@ from sqlalchemy.pool import NullPool
 
 from api import database, posts
 from api.config import Settings
-from api.contract.problems import Unavailable
 from api.database import db, read, write
 from api.models import EmailTaken, Post, UnknownUser, User, UsernameTaken
+from contractapp.problems import Unavailable
 
 _ALL = select(User.__table__.c.username)
 _NEW = insert(User.__table__).returning(User.__table__.c.id)

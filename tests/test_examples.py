@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from api import create_app, database
-from tests.ledger import METHODS, contract_of_the_api, faults_of
+from contractapp.testing.ledger import METHODS, Contract, faults_of
 
-CONTRACT = contract_of_the_api()
+CONTRACT = Contract(yaml.safe_load(Path("openapi/openapi.yaml").read_text()), "/api")
 OPERATIONS = {
     item[method]["operationId"]: (method, path, item[method])
     for path, item in CONTRACT.paths.items()

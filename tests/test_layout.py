@@ -17,43 +17,40 @@ HANDLERS = {"users": users, "posts": posts, "health": health}
 # What each module imports of `api`, at most; everything points down, towards the end of the table.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"app", "config", "contract", "contract.problems", "database", "health", "migrations", "seed", "server"},
+    "cli": {"app", "config", "database", "health", "migrations", "seed"},
     "__init__": {"app", "database"},  # hands them on
-    "server": {"app", "config", "contract", "protocol"},
-    "protocol": {"contract.problems"},
-    "app": {"config", "contract", "database", "health", "posts", "users"},
-    "users": {"contract.problems", "database", "database.shape", "models", "paging", "schemas"},
-    "posts": {"contract.problems", "database", "database.shape", "models", "paging", "schemas"},
-    "health": {"contract.problems", "database", "migrations"},
-    "paging": {"contract.problems", "database", "database.shape"},
+    "app": {"config", "database", "health", "posts", "users"},
+    "users": {"database", "database.shape", "models", "paging", "schemas"},
+    "posts": {"database", "database.shape", "models", "paging", "schemas"},
+    "health": {"database", "migrations"},
+    "paging": {"database", "database.shape"},
     "schemas": {"models"},
     "migrations": {"models"},
     "seed": {"models"},
-    "models": {"contract.problems", "database"},
+    "models": {"database"},
     "database": {"database.access", "database.engines"},  # hands them on
     "database.access": {"config", "database.engines", "database.errors", "database.sqlite", "database.statements"},
-    "database.errors": {"contract.problems", "database.engines"},
+    "database.errors": {"database.engines"},
     "database.engines": {"config"},
     "database.statements": set(),
     "database.sqlite": set(),
     "database.shape": set(),
-    "contract": set(),
     "config": set(),
 }
 
 # Where a package is known. Whoever takes its place is a change of these modules alone.
 KNOWN_TO = {
-    "connexion": {"app", "contract"},
-    "flask": {"cli", "contract", "database.access"},
-    "werkzeug": {"contract"},
-    "starlette": {"contract"},
-    "jsonschema_rs": {"contract"},
+    "contractapp": {"app", "cli", "database.access", "database.errors", "health", "models", "paging", "posts", "users"},
+    "connexion": {"app"},
+    "flask": {"cli", "database.access"},
+    "werkzeug": set(),
+    "starlette": set(),
+    "jsonschema_rs": set(),
     "marshmallow": {"schemas", "database.shape"},
     "marshmallow_sqlalchemy": {"schemas"},
     "flask_sqlalchemy": {"database.engines"},
     "alembic": {"cli", "migrations"},
-    "uvicorn": {"protocol", "server"},
-    "httptools": {"protocol"},
+    "uvicorn": set(),
     "click": {"cli"},
 }
 
@@ -97,7 +94,7 @@ def imported_of_api(path):
         if package == "api" and rest:
             module = home.get(rest, rest)
             if row_of(module) != unit(path):
-                yield module if module == "contract.problems" else row_of(module)
+                yield row_of(module)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -125,6 +122,12 @@ def test_a_package_is_known_where_it_belongs(package):
     known = {unit(path) for path in MODULES for name in imports(path) if name.split(".")[0] == package}
 
     assert known <= KNOWN_TO[package]
+
+
+def test_of_the_library_its_public_names_are_used_and_no_others():
+    used = {name for path in MODULES for name in imports(path) if name.split(".")[0] == "contractapp"}
+
+    assert used <= {"contractapp", "contractapp.server"}
 
 
 @pytest.mark.parametrize("name", HANDLERS)

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api.protocol import Protocol
+from contractapp.server.protocol import Protocol
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api.contract.problems import Problem, Unavailable
 from api.database.engines import db
+from contractapp import Problem, Unavailable
 
 
 def raise_problem(error: SQLAlchemyError) -> NoReturn:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from api.cli import serve
-from api.contract.problems import MAX_ERRORS
+from contractapp.problems import MAX_ERRORS
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = (ROOT / "docs" / "clients.md").read_text()

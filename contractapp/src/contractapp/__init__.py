@@ -1,0 +1,49 @@
+"""A contract-first runtime for Connexion and Flask: the OpenAPI document compiled once, kept to the letter.
+
+These are the public names. Beside them: `contractapp.server` (extra `server`), `contractapp.compat`, and
+`contractapp.testing` (extra `test`).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contractapp.app import ContractApp as ContractApp
+    from contractapp.asgi.cors import cors as cors
+    from contractapp.asgi.proxies import trusted_proxies as trusted_proxies
+    from contractapp.compile.document import ContractError as ContractError
+    from contractapp.problems import ContentTooLarge as ContentTooLarge
+    from contractapp.problems import Fault as Fault
+    from contractapp.problems import InternalError as InternalError
+    from contractapp.problems import InvalidRequest as InvalidRequest
+    from contractapp.problems import MethodNotAllowed as MethodNotAllowed
+    from contractapp.problems import NotFound as NotFound
+    from contractapp.problems import Problem as Problem
+    from contractapp.problems import RequestTimeout as RequestTimeout
+    from contractapp.problems import Unavailable as Unavailable
+    from contractapp.problems import UnsupportedMediaType as UnsupportedMediaType
+    from contractapp.serve.workers import Workers as Workers
+
+_HOMES = {
+    "ContractApp": "contractapp.app",
+    "Workers": "contractapp.serve.workers",
+    "ContractError": "contractapp.compile.document",
+    "cors": "contractapp.asgi.cors",
+    "trusted_proxies": "contractapp.asgi.proxies",
+    **dict.fromkeys(
+        (
+            *("Problem", "Fault", "InvalidRequest", "NotFound", "MethodNotAllowed", "RequestTimeout"),
+            *("ContentTooLarge", "UnsupportedMediaType", "Unavailable", "InternalError"),
+        ),
+        "contractapp.problems",
+    ),
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605  # each is imported above for type checkers
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: a module that only raises problems need not wait for Connexion (0.5 s).
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

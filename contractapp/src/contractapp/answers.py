@@ -1,0 +1,38 @@
+"""One HTTP response, ready to send, and the one that a problem becomes."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from contractapp.problems import MEDIA_TYPE, Problem
+
+RawHeaders = list[tuple[bytes, bytes]]
+ProblemBody = Callable[[Problem], Mapping[str, object]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Answer(NamedTuple):
+    """One response, ready to send; a streamed one has its chunks in `stream` and no body."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+    stream: Iterable[bytes] | None = None
+
+
+def problem_answer(problem: Problem, body: Mapping[str, object]) -> Answer:
+    """The answer for a problem; `body` holds the members of its JSON object."""
+    content = orjson.dumps(body)
+    headers: RawHeaders = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(content)),
+    ]
+    headers.extend((key.lower().encode("latin-1"), value.encode("latin-1")) for key, value in problem.headers.items())
+    return Answer(problem.status, headers, content)
+
+
+async def send_answer(answer: Answer, send: Send, *, head: bool) -> None:
+    """Send an answer that is not streamed; for HEAD without its body."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": b"" if head else answer.body})

@@ -1,0 +1,1 @@
+"""ASGI layers that know neither Connexion nor Flask."""

@@ -1,0 +1,195 @@
+"""The contract published and Swagger UI beside it, from files on this machine alone."""
+
+import hashlib
+import mimetypes
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from contractapp.answers import Answer, RawHeaders
+from contractapp.compile.document import as_json, as_yaml, published
+from contractapp.problems import MethodNotAllowed
+
+_ALLOW = "GET, HEAD, OPTIONS"
+_ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png")
+
+# Everything comes from here, but for icons, which the style sheet carries as data: addresses. Styles need no
+# 'unsafe-inline': React sets them through the object model, which the policy leaves alone (tests/browser/).
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_INDEX = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="swagger-ui.css">
+<link rel="stylesheet" href="narrow.css">
+<link rel="icon" type="image/png" href="favicon-32x32.png" sizes="32x32">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="swagger-ui-bundle.js"></script>
+<script src="initialize.js"></script>
+</body>
+</html>
+"""
+
+# Swagger UI's tables of responses, their links beside them, are wider than a phone: there one cell follows another.
+_NARROW = """@media (max-width: 640px) {
+  .swagger-ui .wrapper { padding: 0 8px; }
+  .swagger-ui .opblock-body .responses-table > thead { display: none; }
+  .swagger-ui .opblock-body .responses-table,
+  .swagger-ui .opblock-body .responses-table > tbody,
+  .swagger-ui .opblock-body .responses-table > tbody > tr,
+  .swagger-ui .opblock-body .responses-table > tbody > tr > td { display: block; max-width: 100%; width: auto; }
+  .swagger-ui .opblock-body .responses-table > tbody > tr > td { padding: 8px 0 0; }
+  .swagger-ui .operation-link pre, .swagger-ui .headerline { overflow-wrap: anywhere; white-space: pre-wrap; }
+}
+"""
+
+_INITIALIZE = """window.ui = SwaggerUIBundle({{
+  url: "{url}",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  displayRequestDuration: true,
+  presets: [SwaggerUIBundle.presets.apis],
+  validatorUrl: null
+}});
+"""
+
+
+class Documentation:
+    """`openapi.json`, `openapi.yaml` and Swagger UI for one contract, by path below its base path."""
+
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        base_path: str,
+        *,
+        json_path: str | None = "/openapi.json",
+        ui_path: str | None = "/ui",
+        landing: str | None = None,
+    ) -> None:
+        self._document = document
+        self._base_path = base_path
+        self._json_path = json_path
+        self._yaml_path = json_path.removesuffix("json") + "yaml" if json_path and json_path.endswith("json") else None
+        self._ui_path = ui_path.rstrip("/") if ui_path and json_path else None
+        self._landing = landing
+        # Of these paths alone, or requests for others would push the documents out.
+        self._paths = frozenset(self._all_paths())
+        self._load = lru_cache(maxsize=32)(self._load_uncached)
+
+    @property
+    def ui_path(self) -> str | None:
+        """The full path of Swagger UI, or None where it is off."""
+        return None if self._ui_path is None else f"{self._base_path}{self._ui_path}/"
+
+    def answer(self, path: str, method: str, headers: RawHeaders, root_path: str) -> Answer | None:
+        """The answer, or None where the path is none of these documents."""
+        if path not in self._paths:
+            return None
+        found = self._load(path, root_path)
+        if method == "OPTIONS":
+            return Answer(204, [(b"allow", _ALLOW.encode()), *_PREFLIGHT], b"")
+        if method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed(_ALLOW)
+        etag = next((value for key, value in found.headers if key == b"etag"), b"")
+        known = {tag.strip().removeprefix(b"W/") for k, v in headers if k == b"if-none-match" for tag in v.split(b",")}
+        if etag and (etag in known or b"*" in known):
+            kept = [(k, v) for k, v in found.headers if k not in {b"content-type", b"content-length"}]
+            return Answer(304, kept, b"")
+        return found
+
+    def _all_paths(self) -> Iterator[str]:
+        for path in (self._json_path, self._yaml_path):
+            if path is not None:
+                yield self._base_path + path
+        if self._ui_path is not None:
+            if self._landing is not None:
+                yield self._landing
+            for asset in ("", "/", "/index.html", "/initialize.js", "/narrow.css", *(f"/{name}" for name in _ASSETS)):
+                yield self._base_path + self._ui_path + asset
+
+    def _load_uncached(self, path: str, root_path: str) -> Answer:  # noqa: PLR0911  # a table of paths
+        served = root_path + self._base_path
+        if path == self._landing:
+            return _redirect(f"{served}{self._ui_path}/")
+        name = path[len(self._base_path) :]
+        if name == self._json_path:
+            return _document(as_json(published(self._document, served)), b"application/json")
+        if name == self._yaml_path:
+            return _document(as_yaml(published(self._document, served)), b"application/yaml")
+        asset = name[len(self._ui_path or "") :]
+        if asset == "":
+            return _redirect(f"{served}{self._ui_path}/")
+        if asset in {"/", "/index.html"}:
+            title = str(self._document.get("info", {}).get("title", "API")).replace("&", "&amp;").replace("<", "&lt;")
+            return _page(_INDEX.format(title=title).encode(), b"text/html; charset=utf-8")
+        if asset == "/initialize.js":
+            depth = (self._ui_path or "").count("/")
+            script = _INITIALIZE.format(url="../" * depth + (self._json_path or "")[1:])
+            return _page(script.encode(), b"text/javascript; charset=utf-8")
+        if asset == "/narrow.css":
+            return _page(_NARROW.encode(), b"text/css; charset=utf-8")
+        kind = mimetypes.guess_type(asset)[0] or "application/octet-stream"
+        return _page((_assets() / asset[1:]).read_bytes(), kind.encode())
+
+
+_CROSS_ORIGIN: RawHeaders = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"ETag"),
+]
+# Tools that read the contract send headers of their own with it.
+_PREFLIGHT: RawHeaders = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"GET, HEAD"),
+    (b"access-control-allow-headers", b"*"),
+]
+
+
+def _redirect(location: str) -> Answer:
+    return Answer(307, [(b"location", quote(location).encode()), (b"content-length", b"0")], b"")
+
+
+def _document(body: bytes, media_type: bytes) -> Answer:
+    return _cached(body, media_type, _CROSS_ORIGIN)
+
+
+def _page(body: bytes, media_type: bytes) -> Answer:
+    return _cached(
+        body,
+        media_type,
+        [
+            (b"content-security-policy", _POLICY.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+        ],
+    )
+
+
+def _cached(body: bytes, media_type: bytes, more: RawHeaders) -> Answer:
+    """Cached by whoever likes, asked for again before use: a new release shows at once."""
+    etag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
+    headers = [
+        (b"content-type", media_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"etag", etag),
+        (b"cache-control", b"no-cache"),
+    ]
+    return Answer(200, headers + more, body)
+
+
+def _assets() -> Path:
+    """Where the package flask-swagger-ui keeps the released files of Swagger UI; nothing of it is imported."""
+    spec = find_spec("flask_swagger_ui")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("Swagger UI needs the package flask-swagger-ui.")
+    return Path(next(iter(spec.submodule_search_locations))) / "dist"

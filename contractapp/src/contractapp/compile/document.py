@@ -1,0 +1,81 @@
+"""The contract as a document: its references resolved, and published as it was written."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+import yaml
+
+
+class ContractError(Exception):
+    """A contract that cannot be served; `faults` holds one sentence for each thing wrong with it."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))
+
+
+class Unsupported(Exception):  # not an error: the operation is left to stock Connexion
+    """A feature of an operation that the compiler does not know."""
+
+
+def resolve(document: Mapping[str, Any], node: Any) -> Any:
+    """The node, or what its `$ref` points to within the document."""
+    seen = set()
+    while isinstance(node, Mapping) and "$ref" in node:
+        reference = node["$ref"]
+        if not reference.startswith("#/"):
+            raise Unsupported(f"a reference to another file ({reference})")
+        if reference in seen:
+            raise ContractError([f"The reference {reference} leads back to itself."])
+        seen.add(reference)
+        node = _follow(document, reference)
+    return node
+
+
+def dangling(document: Mapping[str, Any]) -> list[str]:
+    """The references within the document that point to nothing, in the order of their first use."""
+    found: dict[str, None] = {}
+    waiting: list[Any] = [document]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Mapping):
+            reference = node.get("$ref")
+            if isinstance(reference, str) and reference.startswith("#/") and not _leads_somewhere(document, reference):
+                found[reference] = None
+            waiting.extend(reversed(list(node.values())))
+        elif isinstance(node, list):
+            waiting.extend(reversed(node))
+    return list(found)
+
+
+def published(document: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The document as clients get it: `$ref`s and prose as written, `servers` saying where this copy is served."""
+    return {**document, "servers": [{"url": path or "/"}]}
+
+
+def as_json(document: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(document, default=str)
+
+
+def as_yaml(document: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()
+
+
+def _leads_somewhere(document: Mapping[str, Any], reference: str) -> bool:
+    try:
+        _follow(document, reference)
+    except ContractError:
+        return False
+    return True
+
+
+def _follow(document: Mapping[str, Any], reference: str) -> Any:
+    node: Any = document
+    for segment in reference[2:].split("/"):
+        key = unquote(segment).replace("~1", "/").replace("~0", "~")
+        if not isinstance(node, Mapping) or key not in node:
+            raise ContractError([f"The reference {reference} points to nothing."])
+        node = node[key]
+    return node

@@ -1,0 +1,176 @@
+"""One operation of the contract compiled: a request to checked arguments, a result to an answer.
+
+Whatever the compiler does not understand is `Unsupported`: that operation is left to stock Connexion.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from connexion.decorators.parameter import pythonic, sanitized, unwrap_decorators
+from connexion.frameworks.flask import flaskify_endpoint
+from connexion.operations import AbstractOperation, OpenAPIOperation
+
+from contractapp.answers import ProblemBody
+from contractapp.compile.body import Entity, RequestBody, entity_of
+from contractapp.compile.document import Unsupported, resolve
+from contractapp.compile.parameters import MISSING, Headers, Parameter, Query
+from contractapp.compile.response import Responses
+from contractapp.compile.schema import Validator
+from contractapp.problems import Fault, InvalidRequest
+
+# Parameters that Connexion fills from elsewhere than the contract.
+_INJECTED = "context_"
+
+
+class CompiledOperation:
+    """Everything about an operation that does not change from request to request."""
+
+    def __init__(
+        self,
+        operation: AbstractOperation,
+        document: Mapping[str, Any],
+        *,
+        strict: bool,
+        pythonic_params: bool,
+        validate_responses: bool,
+        fallback: Callable[[Any], bytes],
+        problem_body: ProblemBody,
+    ) -> None:
+        if not isinstance(operation, OpenAPIOperation):
+            raise Unsupported("Swagger 2")
+        self.connexion = operation
+        self.function: Callable[..., Any] = operation.function
+        self.name: str = operation.operation_id
+        self.endpoint: str = flaskify_endpoint(operation.operation_id, operation.randomize_endpoint)
+        self.method: str = operation.method.upper()
+        path_item = resolve(document, document["paths"][operation.path])
+        definition = path_item[operation.method]
+        _refuse_unknown(operation, definition, document)
+        if definition.get("servers") or path_item.get("servers"):
+            raise Unsupported("servers of its own")
+        self._sanitise = pythonic if pythonic_params else sanitized
+        self._compile_parameters(_parameters(path_item, definition, document), strict=strict)
+        self.body: RequestBody | None = None
+        if "requestBody" in definition:
+            if self.method in {"GET", "DELETE"}:
+                raise Unsupported(f"a body on {self.method}")
+            self.body = RequestBody(resolve(document, definition["requestBody"]), document)
+        self.responses = Responses(
+            definition.get("responses", {}),
+            document,
+            name=f"{self.method} {operation.path}",
+            validate=validate_responses,
+            fallback=fallback,
+            problem_body=problem_body,
+        )
+        self._bind_signature(definition, document)
+
+    def check_body_headers(self, headers: Sequence[tuple[bytes, bytes]], max_body_bytes: int) -> Validator | None:
+        """The validator for the body that the headers announce; refuses with 413 or 415."""
+        entity: Entity = entity_of(headers, max_body_bytes)
+        return self.body.check_media_type(entity) if self.body else None
+
+    def bind(
+        self,
+        path_values: Sequence[str],
+        query_string: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        content: bytes | None,
+        validator: Validator | None,
+    ) -> dict[str, Any]:
+        """The handler's keyword arguments; `InvalidRequest` with every fault of the request."""
+        faults: list[Fault] = []
+        arguments = {}
+        for text, (argument, parameter) in zip(path_values, self._path, strict=True):
+            arguments[argument] = parameter.read(text, faults)
+        if query_string or self._has_query:
+            for name, value in self._query.read(query_string, faults).items():
+                argument = self._query_arguments.get(name)
+                if argument is not None:
+                    arguments[argument] = value
+        if self._headers.parameters:
+            self._headers.check(headers, faults)
+        if self.body is not None and content is not None:
+            value = self.body.read(content, validator, faults)
+            if self._body_argument is not None:
+                arguments[self._body_argument] = value
+        if faults:
+            raise InvalidRequest(errors=faults)
+        return arguments
+
+    def _compile_parameters(self, parameters: Sequence[Parameter], *, strict: bool) -> None:
+        by_name = {p.name: p for p in parameters if p.location == "path"}
+        names = [segment[1:-1] for segment in self.connexion.path.split("/") if segment.startswith("{")]
+        self._path = [(self._sanitise(name), by_name[name]) for name in names if name in by_name]
+        if len(self._path) != len(names) or len(by_name) != len(names):
+            raise Unsupported("path parameters that do not match the path")
+        query = [p for p in parameters if p.location == "query"]
+        self._query = Query(query, strict=strict)
+        self._has_query = bool(query)
+        self._headers = Headers([p for p in parameters if p.location == "header"])
+
+    def _bind_signature(self, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+        signature = inspect.signature(unwrap_decorators(self.function))
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        if _INJECTED in signature.parameters:
+            raise Unsupported("a handler that takes context_")
+        names = {name: self._sanitise(name) for name in self._query.parameters}
+        self._query_arguments = {k: v for k, v in names.items() if takes_any or v in signature.parameters}
+        body = resolve(document, definition.get("requestBody", {})).get("x-body-name", "body")
+        body = self._sanitise(body)
+        self._body_argument = body if self.body and (takes_any or body in signature.parameters) else None
+
+    def signature_faults(self) -> list[str]:
+        """One sentence for each way in which the handler cannot take what the contract sends it."""
+        given = {argument for argument, _ in self._path}
+        sometimes = set(self._query_arguments.values())
+        always = given | {
+            self._query_arguments[name]
+            for name, p in self._query.parameters.items()
+            if name in self._query_arguments and (p.required or p.default is not MISSING)
+        }
+        if self._body_argument:
+            always.add(self._body_argument)
+        signature = inspect.signature(unwrap_decorators(self.function)).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+        faults = [
+            f"{self.name}: the handler does not take the path parameter {argument!r}."
+            for argument in sorted(given)
+            if not takes_any and argument not in signature
+        ]
+        for name, parameter in signature.items():
+            if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+                continue
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                faults.append(f"{self.name}: the handler's argument {name!r} cannot be given by name.")
+            elif name not in always | sometimes and parameter.default is parameter.empty:
+                faults.append(f"{self.name}: the contract has nothing for the handler's argument {name!r}.")
+            elif name in sometimes - always and parameter.default is parameter.empty:
+                faults.append(
+                    f"{self.name}: the handler's argument {name!r} is optional in the contract; give it a default."
+                )
+        return faults
+
+
+def _parameters(
+    path_item: Mapping[str, Any], definition: Mapping[str, Any], document: Mapping[str, Any]
+) -> list[Parameter]:
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for item in (*path_item.get("parameters", ()), *definition.get("parameters", ())):
+        parameter = resolve(document, item)
+        found[parameter["in"], parameter["name"]] = parameter
+    return [Parameter(parameter, document) for parameter in found.values()]
+
+
+def _refuse_unknown(operation: OpenAPIOperation, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+    if definition.get("security", document.get("security")):
+        raise Unsupported("security")
+    if operation.method not in {"get", "post", "put", "patch", "delete"}:
+        raise Unsupported(f"the method {operation.method}")
+    if inspect.iscoroutinefunction(unwrap_decorators(operation.function)) or inspect.isgeneratorfunction(
+        unwrap_decorators(operation.function)
+    ):
+        raise Unsupported("an async or generator handler")
+    if any("{" in segment and not (segment[0] == "{" and segment[-1] == "}") for segment in operation.path.split("/")):
+        raise Unsupported("a path segment that is only partly a parameter")

@@ -1,0 +1,261 @@
+"""From what a handler returns to what is sent: status, headers and bytes, held against the contract."""
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+from urllib.parse import quote, urljoin
+
+import orjson
+from connexion.datastructures import NoContent
+from connexion.lifecycle import ConnexionResponse
+from werkzeug.utils import get_content_type
+from werkzeug.wrappers import Response as WerkzeugResponse
+from werkzeug.wsgi import ClosingIterator
+
+from contractapp.answers import Answer, ProblemBody, RawHeaders, problem_answer
+from contractapp.compile.body import is_json
+from contractapp.compile.document import Unsupported, resolve
+from contractapp.compile.schema import Validator
+from contractapp.problems import MEDIA_TYPE, Problem
+
+_NO_BODY = frozenset({204, 304})
+# A subclass of dict (a MultiDict) may mean to be written in another way; a time without a zone is UTC, as in Connexion.
+_JSON = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_NAIVE_UTC
+
+
+class ContractBreach(Exception):  # named for the situation
+    """A response that the contract does not allow."""
+
+
+class _Documented(NamedTuple):
+    """What the contract says of one status of one operation."""
+
+    validators: Mapping[str, Validator]
+    required_headers: frozenset[str]
+    media_type: str | None
+
+
+class Responses:
+    """The responses of one operation compiled."""
+
+    def __init__(
+        self,
+        definitions: Mapping[str, Any],
+        document: Mapping[str, Any],
+        *,
+        name: str,
+        validate: bool,
+        fallback: Callable[[Any], bytes],
+        problem_body: ProblemBody,
+    ) -> None:
+        self._problem_body = problem_body
+        self._name = name
+        self._validate = validate
+        self._fallback = fallback
+        self._documented = {
+            str(status).upper(): _document(resolve(document, definition), document)
+            for status, definition in definitions.items()
+        }
+        self._by_status: dict[int, _Documented | None] = {}
+        self._types: dict[str, bytes] = {}
+
+    def answer(self, result: Any, path: str) -> Answer:
+        """The answer for what a handler returned, relative `Location` and `Link` targets resolved against the path."""
+        if isinstance(result, WerkzeugResponse):
+            return self._checked(from_werkzeug(result))
+        if isinstance(result, ConnexionResponse):  # its body is serialised already
+            return self._checked(from_werkzeug(_from_connexion(result)))
+        data, status, headers = _unpack(result)
+        if isinstance(data, WerkzeugResponse):
+            return self._checked(from_werkzeug(_changed(data, status, headers)))
+        if status is None:
+            status = 204 if data is None or data is NoContent else 200
+        media_type = _content_type(headers) or self._media_type(status)
+        if isinstance(data, Iterator) and not is_json(media_type):
+            content_type = get_content_type(media_type, "utf-8")
+            streamed = WerkzeugResponse(data, status=status, headers=dict(headers), content_type=content_type)
+            return self._checked(from_werkzeug(streamed))
+        return self._plain(data, status, headers, media_type, path)
+
+    def _plain(self, data: Any, status: int, headers: Mapping[str, str], media_type: str, path: str) -> Answer:
+        empty = data is None or data is NoContent
+        body = b"" if empty else self._serialise(data, media_type)
+        raw: RawHeaders = []
+        if media_type and not empty:
+            raw.append((b"content-type", self._encoded(media_type)))
+        if status not in _NO_BODY:
+            raw.append((b"content-length", b"%d" % len(body)))
+        names = set()
+        for key, value in headers.items():
+            name = key.lower()
+            names.add(name)
+            if name not in {"content-type", "content-length"}:
+                raw.append((name.encode("latin-1"), _reference(name, value, path).encode("latin-1")))
+        if self._validate:
+            self._check(status, media_type, names, data, body)
+        return Answer(status, raw, body)
+
+    def problem(self, problem: Problem) -> Answer:
+        """The answer for a problem that a handler raised, held against the contract."""
+        members = self._problem_body(problem)
+        answer = problem_answer(problem, members)
+        if self._validate:
+            headers = {key.lower() for key in problem.headers}
+            self._check(problem.status, MEDIA_TYPE, headers, members, answer.body)
+        return answer
+
+    def _checked(self, answer: Answer) -> Answer:
+        if self._validate:
+            headers = {key.decode("latin-1") for key, _ in answer.headers}
+            media_type = next((v.decode("latin-1") for k, v in answer.headers if k == b"content-type"), None)
+            data = None if answer.stream is None and not answer.body else _NOT_DECODED
+            self._check(answer.status, media_type if data else None, headers, data, answer.body)
+        return answer
+
+    def _media_type(self, status: int) -> str:
+        documented = self._find(status)
+        return documented.media_type if documented and documented.media_type else "application/json"
+
+    def _find(self, status: int) -> _Documented | None:
+        try:
+            return self._by_status[status]
+        except KeyError:
+            documented = self._documented
+            found = documented.get(str(status)) or documented.get(f"{status // 100}XX") or documented.get("DEFAULT")
+            self._by_status[status] = found
+            return found
+
+    def _serialise(self, data: Any, media_type: str) -> bytes:
+        if not is_json(media_type):
+            return data if isinstance(data, bytes) else str(data).encode()
+        try:
+            return orjson.dumps(data, option=_JSON)
+        except TypeError:  # what orjson does not know (Decimal, integers over 64 bits, other keys) Flask's own does
+            return self._fallback(data)
+
+    def _encoded(self, media_type: str) -> bytes:
+        encoded = self._types.get(media_type)
+        if encoded is None:
+            encoded = self._types[media_type] = get_content_type(media_type, "utf-8").encode("latin-1")
+        return encoded
+
+    def _check(self, status: int, media_type: str | None, headers: set[str], data: Any, body: bytes) -> None:
+        documented = self._find(status)
+        if documented is None:
+            raise ContractBreach(f"{self._name} answered {status}, which the contract does not document.")
+        missing = documented.required_headers - headers
+        if missing:
+            raise ContractBreach(f"{self._name} answered {status} without the header {min(missing)}.")
+        if not body:
+            if documented.validators and data is not _NOT_DECODED and status not in _NO_BODY:
+                raise ContractBreach(f"{self._name} answered {status} without the body that the contract documents.")
+            return
+        base = (media_type or "").partition(";")[0].strip().lower()
+        validator = documented.validators.get(base)
+        if validator is None:
+            if documented.validators or status in _NO_BODY:
+                raise ContractBreach(f"{self._name} answered {status} as {base}, which the contract does not document.")
+            return
+        if is_json(base) and not _holds(validator, data, body):
+            fault = next(iter(validator.faults(orjson.loads(body), "body")), None)
+            where = f"{fault.pointer or '/'} {fault.detail}" if fault else "the body"
+            raise ContractBreach(f"{self._name} answered {status} with a body that breaks the contract: {where}.")
+
+
+_NOT_DECODED = object()
+
+
+def from_werkzeug(response: WerkzeugResponse) -> Answer:
+    """A Flask or Werkzeug response as it would go through WSGI."""
+    if response.is_streamed or response.direct_passthrough:
+        chunks = ClosingIterator(response.iter_encoded(), response.close)
+        return Answer(response.status_code, _raw(response), b"", chunks)
+    body = response.get_data()
+    response.close()
+    return Answer(response.status_code, _raw(response), body)
+
+
+def _raw(response: WerkzeugResponse) -> RawHeaders:
+    headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in response.headers.to_wsgi_list()]
+    if response.status_code in _NO_BODY:
+        headers = [(k, v) for k, v in headers if k not in {b"content-type", b"content-length"}]
+    return headers
+
+
+def _document(definition: Mapping[str, Any], document: Mapping[str, Any]) -> _Documented:
+    content = definition.get("content", {})
+    validators = {
+        media_type.partition(";")[0].strip().lower(): Validator(media.get("schema", {}), document, "response")
+        for media_type, media in content.items()
+    }
+    if any("*" in media_type for media_type in validators):
+        raise Unsupported("a range of media types in a response")
+    required = {
+        name.lower()
+        for name, header in definition.get("headers", {}).items()
+        if resolve(document, header).get("required") and name.lower() != "content-type"
+    }
+    media_type = next((key for key in content if is_json(key)), None) or next(iter(content), None)
+    return _Documented(validators, frozenset(required), media_type)
+
+
+def _unpack(result: Any) -> tuple[Any, int | None, Mapping[str, str]]:
+    if not isinstance(result, tuple):
+        return result, None, {}
+    if len(result) == 3:
+        return result[0], _status(result[1]), result[2] or {}
+    if len(result) == 2:
+        data, second = result
+        if isinstance(second, int | Enum):
+            return data, _status(second), {}
+        return data, None, second or {}
+    if len(result) == 1:
+        return result[0], None, {}
+    raise TypeError("A handler returns a body, (body, status), (body, headers) or (body, status, headers).")
+
+
+def _status(status: Any) -> int | None:
+    return status if status is None else int(status.value if isinstance(status, Enum) else status)
+
+
+def _from_connexion(response: ConnexionResponse) -> WerkzeugResponse:
+    return WerkzeugResponse(
+        response.body,
+        status=response.status_code,
+        headers=dict(response.headers or {}),
+        mimetype=response.mimetype,
+        content_type=response.content_type,
+    )
+
+
+def _changed(response: WerkzeugResponse, status: int | None, headers: Mapping[str, str]) -> WerkzeugResponse:
+    """The response with the status and headers that stood beside it, as `Flask.make_response` does."""
+    if status is not None:
+        response.status_code = status
+    response.headers.update(headers)
+    return response
+
+
+def _content_type(headers: Mapping[str, str]) -> str | None:
+    return next((value for key, value in headers.items() if key.lower() == "content-type"), None)
+
+
+def _reference(name: str, value: str, path: str) -> str:
+    value = str(value)
+    if "\n" in value or "\r" in value:
+        raise ValueError(f"The value of the header {name} has more than one line.")
+    if name == "location":
+        return urljoin(quote(path), value)
+    if name == "link":
+        target, separator, rest = value.partition(">")
+        return f"<{urljoin(quote(path), target[1:])}{separator}{rest}" if value.startswith("<") else value
+    return value
+
+
+def _holds(validator: Validator, data: Any, body: bytes) -> bool:
+    if data is not _NOT_DECODED:
+        try:
+            return validator.is_valid(data)
+        except ValueError:  # values that are not plain JSON (dates, UUIDs): what is sent counts
+            pass
+    return validator.is_valid(orjson.loads(body))

@@ -1,0 +1,91 @@
+"""Which path belongs to which operations: literal segments before parameters, no redirects, no guessing."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from contractapp.compile.operation import CompiledOperation
+
+
+class Route:
+    """One path of the contract; `None` stands for an operation that is left to stock Connexion."""
+
+    __slots__ = ("allow", "operations", "template")
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self.operations: dict[str, CompiledOperation | None] = {}
+        self.allow = ""
+
+    def add(self, method: str, operation: CompiledOperation | None) -> None:
+        self.operations[method] = operation
+        methods = {*self.operations, "OPTIONS"} | ({"HEAD"} if "GET" in self.operations else set())
+        self.allow = ", ".join(sorted(methods))
+
+
+class Match(NamedTuple):
+    """A route and the text of its path parameters, in the order of the template."""
+
+    route: Route
+    values: list[str]
+
+
+class Routes:
+    """All paths of all contracts of an application."""
+
+    def __init__(self) -> None:
+        self._literal: dict[str, Route] = {}
+        self._root = _Node()
+
+    def add(self, path: str, method: str, operation: CompiledOperation | None) -> None:
+        """Add an operation under its full path, such as `/api/things/{thing_id}`."""
+        node = self._root
+        for segment in path.split("/"):
+            node = node.child(segment)
+        if node.route is None:
+            node.route = Route(path)
+            if "{" not in path:
+                self._literal[path] = node.route
+        node.route.add(method, operation)
+
+    def find(self, path: str) -> Match | None:
+        route = self._literal.get(path)
+        if route is not None:
+            return Match(route, [])
+        return self._root.find(path.split("/"), 0, [])
+
+    def __iter__(self) -> Iterator[Route]:
+        yield from self._root.routes()
+
+
+class _Node:
+    __slots__ = ("literals", "parameter", "route")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.route: Route | None = None
+
+    def child(self, segment: str) -> "_Node":
+        if "{" in segment:
+            self.parameter = self.parameter or _Node()
+            return self.parameter
+        return self.literals.setdefault(segment, _Node())
+
+    def find(self, segments: list[str], depth: int, values: list[str]) -> Match | None:
+        if depth == len(segments):
+            return Match(self.route, values) if self.route else None
+        segment = segments[depth]
+        literal = self.literals.get(segment)
+        if literal is not None:
+            found = literal.find(segments, depth + 1, values)
+            if found is not None:
+                return found
+        if self.parameter is None or not segment:
+            return None
+        return self.parameter.find(segments, depth + 1, [*values, segment])
+
+    def routes(self) -> Iterator[Route]:
+        if self.route is not None:
+            yield self.route
+        for node in (*self.literals.values(), *((self.parameter,) if self.parameter else ())):
+            yield from node.routes()

@@ -1,0 +1,238 @@
+"""Handlers run inside Flask: its contexts, hooks, sessions, error handlers and signals work as documented.
+
+What a request does not use it does not pay for: `request`, `session` and the URL adapter are built on first use,
+and Flask's own dispatch runs only where hooks, signals, a session or a subclass of Flask call for it.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+import flask
+from a2wsgi.wsgi import build_environ
+from connexion import context as connexion_context
+from flask.ctx import AppContext, RequestContext
+from flask.globals import _cv_app, _cv_request
+
+from contractapp.answers import Answer
+from contractapp.compile.operation import CompiledOperation
+from contractapp.compile.response import from_werkzeug
+from contractapp.problems import Problem
+
+_SIGNALS = (flask.request_started, flask.request_finished, flask.request_tearing_down, flask.got_request_exception)
+
+
+class Call:
+    """One checked request on its way to its handler."""
+
+    __slots__ = ("arguments", "content", "operation", "scope")
+
+    def __init__(
+        self, operation: CompiledOperation, scope: dict[str, Any], arguments: dict[str, Any], content: bytes
+    ) -> None:
+        self.operation = operation
+        self.scope = scope
+        self.arguments = arguments
+        self.content = content
+
+    def environ(self) -> dict[str, Any]:
+        """The request for WSGI, its body readable again and its length known even if it came in chunks."""
+        environ: dict[str, Any] = dict(build_environ(self.scope, io.BytesIO(self.content)))  # type: ignore[arg-type]
+        if self.content:
+            environ["CONTENT_LENGTH"] = str(len(self.content))
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
+        return environ
+
+    async def receive(self) -> dict[str, Any]:
+        """The body once more, for `connexion.request`."""
+        return {"type": "http.request", "body": self.content, "more_body": False}
+
+    def handle(self) -> Answer:
+        result = self.operation.function(**self.arguments)
+        return self.operation.responses.answer(result, self.path)
+
+    @property
+    def path(self) -> str:
+        path: str = self.scope["path"]
+        return path
+
+
+class FlaskRunner:
+    """Runs calls for one Flask application; `prepare` it once all APIs and hooks are registered."""
+
+    def __init__(self, app: flask.Flask) -> None:
+        self.app = app
+        self._dispatched: ContextVar[Call] = ContextVar("dispatched")
+        self._always_dispatch = True
+        self._handles_errors = True
+        self._has_sessions = True
+
+    def prepare(self, endpoints: Mapping[str, CompiledOperation]) -> None:
+        """Look at the hooks once, and let Flask's own dispatch reach the compiled handlers."""
+        app = self.app
+        hooks: Sequence[Mapping[Any, Any]] = (
+            app.before_request_funcs,
+            app.after_request_funcs,
+            app.teardown_request_funcs,
+            app.url_value_preprocessors,
+        )
+        self._always_dispatch = type(app) is not flask.Flask or any(any(found.values()) for found in hooks)
+        self._has_sessions = bool(app.secret_key)
+        handlers = [f for codes in app.error_handler_spec.values() for by_class in codes.values() for f in by_class]
+        self._handles_errors = len(handlers) > 1  # the one is Connexion's, for HTTP exceptions
+        for endpoint in endpoints:
+            app.view_functions[endpoint] = self._view(app.view_functions[endpoint])
+        # From here on Flask refuses further hooks, as it does after the first request that it dispatches itself.
+        app._got_first_request = True  # noqa: SLF001
+
+    def run(self, call: Call) -> Answer:
+        """The answer of the handler; runs in a worker thread."""
+        connexion_context._context.set({})  # noqa: SLF001  # the variables that Connexion's ContextMiddleware sets
+        connexion_context._operation.set(call.operation.connexion)  # noqa: SLF001
+        connexion_context._receive.set(call.receive)  # noqa: SLF001
+        connexion_context._scope.set(call.scope)  # noqa: SLF001
+        if self._always_dispatch or self._session_comes(call) or self._signals():
+            return self._dispatch(call)
+        return self._run_lazily(call)
+
+    def _run_lazily(self, call: Call) -> Answer:
+        context = _LazyRequestContext(self.app, call.environ)
+        with context:
+            try:
+                answer = call.handle()
+            except Problem as problem:
+                if not self._handles_errors:
+                    raise
+                answer = self._handle_error(call, problem)
+            except Exception as error:  # noqa: BLE001  # Flask's error handlers decide, or raise it again
+                answer = self._handle_error(call, error)
+            if context.used:
+                answer = from_werkzeug(self.app.process_response(self._to_flask(answer)))
+            return answer
+
+    def _handle_error(self, call: Call, error: Exception) -> Answer:
+        """What Flask's error handlers make of it; raises it again where none fits."""
+        response = self.app.make_response(self.app.handle_user_exception(error))
+        return call.operation.responses.answer(response, call.path)
+
+    def _dispatch(self, call: Call) -> Answer:
+        token = self._dispatched.set(call)
+        context = self.app.request_context(call.environ())
+        error: BaseException | None = None
+        try:
+            try:
+                context.push()
+                response = self.app.full_dispatch_request()
+            except Exception as raised:  # noqa: BLE001  # as in Flask.wsgi_app
+                error = raised
+                response = self.app.handle_exception(raised)
+            return call.operation.responses.answer(response, call.path)
+        finally:
+            self._dispatched.reset(token)
+            context.pop(error)
+
+    def _view(self, stock: Callable[..., Any]) -> Callable[..., Any]:
+        def view(**view_args: Any) -> Any:
+            call = self._dispatched.get(None)
+            return stock(**view_args) if call is None else self._to_flask(call.handle())
+
+        return view
+
+    def _to_flask(self, answer: Answer) -> flask.Response:
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        body = answer.body if answer.stream is None else answer.stream
+        response = self.app.response_class(body, status=answer.status, headers=headers)
+        if not any(name == "content-type" for name, _ in headers):
+            response.headers.pop("Content-Type", None)
+        return response
+
+    def _signals(self) -> bool:
+        return any(signal.receivers and signal.has_receivers_for(self.app) for signal in _SIGNALS)
+
+    def _session_comes(self, call: Call) -> bool:
+        return self._has_sessions and any(name == b"cookie" for name, _ in call.scope["headers"])
+
+
+class _LazyRequestContext(RequestContext):
+    """A request context that builds its request, URL adapter and session on first use."""
+
+    _BUILT_ON_USE = frozenset({"request", "url_adapter", "flashes", "_session"})
+
+    def __init__(self, app: flask.Flask, make_environ: Callable[[], dict[str, Any]]) -> None:
+        self.app = app
+        self._make_environ = make_environ
+        self._after_request_functions = []
+        self._cv_tokens = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._BUILT_ON_USE:
+            raise AttributeError(name)
+        tokens, functions = self._cv_tokens, self._after_request_functions
+        super().__init__(self.app, self._make_environ())
+        self._cv_tokens, self._after_request_functions = tokens, functions
+        interface = self.app.session_interface
+        session = interface.open_session(self.app, self.request)  # an empty session is falsy
+        self._session = interface.make_null_session(self.app) if session is None else session
+        if self.url_adapter is not None:
+            self.match_request()
+        return self.__dict__[name]
+
+    @property
+    def used(self) -> bool:
+        return "request" in self.__dict__ or bool(self._after_request_functions)
+
+    def copy(self) -> RequestContext:
+        """For `flask.copy_current_request_context`: a context of Flask's own."""
+        return RequestContext(self.app, self.request.environ, request=self.request, session=self._session)
+
+    def push(self) -> None:
+        if "request" in self.__dict__:  # pushed again, by stream_with_context or a copy
+            super().push()
+            return
+        around = _cv_app.get(None)
+        app_context = None
+        if around is None or around.app is not self.app:  # as in Flask: a stream keeps the `g` of its request
+            app_context = _AppContext(self.app)
+            app_context.push()
+        self._cv_tokens.append((_cv_request.set(self), app_context))
+
+    def pop(self, exc: BaseException | None = None) -> None:
+        if "request" in self.__dict__:
+            super().pop(exc)
+            return
+        token, app_context = self._cv_tokens.pop()
+        _cv_request.reset(token)
+        if app_context is not None:
+            app_context.pop(exc)
+
+
+class _AppContext(AppContext):
+    """Flask's application context; signals that nobody receives are not sent."""
+
+    def push(self) -> None:
+        self._cv_tokens.append(_cv_app.set(self))
+        if flask.appcontext_pushed.receivers:
+            flask.appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+    def pop(self, exc: BaseException | None = None) -> None:
+        try:
+            if len(self._cv_tokens) == 1:
+                self._tear_down(exc)
+        finally:
+            _cv_app.reset(self._cv_tokens.pop())
+        if flask.appcontext_popped.receivers:
+            flask.appcontext_popped.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+    def _tear_down(self, exc: BaseException | None) -> None:
+        for function in reversed(self.app.teardown_appcontext_funcs):
+            _ensure_sync(self.app, function)(exc)
+        if flask.appcontext_tearing_down.receivers:
+            flask.appcontext_tearing_down.send(self.app, _async_wrapper=self.app.ensure_sync, exc=exc)
+
+
+@lru_cache(maxsize=256)
+def _ensure_sync(app: flask.Flask, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Flask's answer, asked for once: whether a function is asynchronous does not change."""
+    return app.ensure_sync(function)

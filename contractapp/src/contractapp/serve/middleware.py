@@ -1,0 +1,213 @@
+"""The compiled operations as ASGI middleware, in front of Connexion's own stack.
+
+Finds the operation, checks the request in the event loop (a refusal costs no thread), runs the handler in a worker
+thread, sends its answer. Whatever it does not know goes to the stack behind it, untouched.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextvars import copy_context
+from functools import partial
+from threading import Lock
+from typing import Any
+
+from contractapp.answers import Answer, ProblemBody, problem_answer, send_answer
+from contractapp.asgi.documentation import Documentation
+from contractapp.compile.body import entity_of, read_body
+from contractapp.compile.operation import CompiledOperation
+from contractapp.compile.response import ContractBreach
+from contractapp.compile.routes import Routes
+from contractapp.problems import InternalError, MethodNotAllowed, NotFound, Problem, Unavailable
+from contractapp.serve.flask import Call, FlaskRunner
+from contractapp.serve.workers import Workers
+
+logger = logging.getLogger("contractapp")
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_OPTIONS = "OPTIONS"
+
+
+class ContractMiddleware:
+    """Answers what is compiled, from a table made at start-up."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        routes: Routes,
+        documentations: Sequence[Documentation],
+        runner: FlaskRunner,
+        prepare: Callable[[], None],
+        workers: Workers,
+        inline: frozenset[str],
+        max_body_bytes: int,
+        owns_unknown_paths: bool,
+        handled: Callable[[Problem], Exception | None],
+        problem_body: ProblemBody,
+    ) -> None:
+        self.app = app
+        self._routes = routes
+        self._documentations = documentations
+        self._prepare: Callable[[], None] | None = prepare
+        self._preparing = Lock()
+        self._runner = runner
+        self._workers = workers
+        self._inline = inline
+        self._max_body_bytes = max_body_bytes
+        self._owns_unknown_paths = owns_unknown_paths
+        self._handled = handled
+        self._problem_body = problem_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self._prepare is not None:  # not before Connexion has registered the APIs with Flask
+            self._prepare_once()
+        try:
+            answer = await self._answer(scope, receive, send)
+        except Problem as problem:
+            self._hand_over(problem)
+            answer = self._problem_answer(problem)
+        if answer is not None:
+            await send_answer(answer, send, head=scope["method"] == "HEAD")
+
+    def _prepare_once(self) -> None:
+        with self._preparing:  # the first requests may come from event loops in several threads
+            if self._prepare is not None:
+                self._prepare()
+                self._prepare = None
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """The answer, or None where one was sent already."""
+        path = route_path(scope)
+        match = self._routes.find(path)
+        if match is None:
+            return await self._unknown(path, scope, receive, send)
+        route, values = match
+        method = scope["method"]
+        operation = route.operations.get("GET" if method == "HEAD" else method, _ABSENT)
+        if operation is None or (method == "HEAD" and "HEAD" in route.operations):
+            await self._stock(scope, receive, send)
+            return None
+        if isinstance(operation, CompiledOperation):
+            return await self._run(operation, values, scope, receive, send)
+        if method == _OPTIONS:
+            return Answer(204, [(b"allow", route.allow.encode())], b"")
+        raise MethodNotAllowed(route.allow)
+
+    async def _unknown(self, path: str, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        for documentation in self._documentations:
+            answer = documentation.answer(path, scope["method"], scope["headers"], scope.get("root_path", ""))
+            if answer is not None:
+                return answer
+        if self._owns_unknown_paths or path.startswith("//") or self._differs_by_a_slash(path):
+            raise NotFound("There is nothing at this path.")
+        await self.app(scope, receive, send)
+        return None
+
+    def _differs_by_a_slash(self, path: str) -> bool:
+        """Whether Connexion would redirect to a path of ours."""
+        match = self._routes.find(path[:-1] if path.endswith("/") else path + "/")
+        return match is not None and None not in match.route.operations.values()
+
+    async def _run(
+        self, operation: CompiledOperation, values: list[str], scope: Scope, receive: Receive, send: Send
+    ) -> Answer | None:
+        headers = scope["headers"]
+        validator, content = None, None
+        context = copy_context()
+        try:
+            if operation.body is not None:
+                validator = operation.check_body_headers(headers, self._max_body_bytes)
+                content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
+            arguments = operation.bind(values, scope["query_string"], headers, content, validator)
+            call = Call(operation, dict(scope), arguments, content or b"")
+            try:
+                if operation.name in self._inline:
+                    answer: Answer = context.run(self._runner.run, call)
+                else:
+                    lane = self._workers.read if operation.method == "GET" else self._workers.write
+                    answer = await self._workers.run(lane, partial(context.run, self._runner.run, call))
+            except Problem as problem:  # the handler's own, unlike a refusal, is held against the contract
+                return self._raised(operation, problem)
+            except ContractBreach as breach:
+                return self._broken(breach)
+        except asyncio.CancelledError:  # the server ends, and waits for nobody any longer
+            await send_answer(self._problem_answer(Unavailable()), send, head=scope["method"] == "HEAD")
+            raise
+        if answer.stream is None:
+            return answer
+        await self._stream(answer, context, scope, send)
+        return None
+
+    def _hand_over(self, problem: Problem) -> None:
+        """To the user's own error handler, if there is one."""
+        handled = self._handled(problem)
+        if handled is not None:
+            raise handled
+
+    def _raised(self, operation: CompiledOperation, problem: Problem) -> Answer:
+        self._hand_over(problem)
+        try:
+            return operation.responses.problem(problem)
+        except ContractBreach as breach:
+            return self._broken(breach)
+
+    def _problem_answer(self, problem: Problem) -> Answer:
+        return problem_answer(problem, self._problem_body(problem))
+
+    def _broken(self, breach: ContractBreach) -> Answer:
+        logger.error("%s", breach)
+        return self._problem_answer(InternalError())
+
+    async def _stream(self, answer: Answer, context: Any, scope: Scope, send: Send) -> None:
+        """A streamed response of Flask's: chunk by chunk, in the context of its request."""
+        chunks = iter(answer.stream or ())
+        read = self._workers.read
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        try:
+            if scope["method"] != "HEAD":
+                while (chunk := await self._workers.run(read, partial(context.run, next, chunks, None))) is not None:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except Problem as problem:  # too late for an answer of its own
+            raise RuntimeError("A streamed response broke off.") from problem
+        finally:
+            close = getattr(answer.stream, "close", None)
+            if close is not None:
+                await self._workers.run(read, partial(context.run, close))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _stock(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Connexion's own stack, with the body read before: its limit holds, and a chunked one has a length again."""
+        entity = entity_of(scope["headers"], self._max_body_bytes)
+        if not entity.present or entity.length is not None:
+            await self.app(scope, receive, send)
+            return
+        content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
+        headers = [(k, v) for k, v in scope["headers"] if k != b"transfer-encoding"]
+        scope = {**scope, "headers": [*headers, (b"content-length", b"%d" % len(content))]}
+        messages = iter([{"type": "http.request", "body": content, "more_body": False}])
+
+        async def replay() -> Message:
+            return next(messages, None) or await receive()
+
+        await self.app(scope, replay, send)
+
+
+def route_path(scope: Scope) -> str:
+    """The path within the application: without the prefix that a proxy or a mount took care of."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+        return path[len(root) :]
+    return path
+
+
+_ABSENT = object()

@@ -1,0 +1,157 @@
+"""The processes of the server: one that serves, or a supervisor and several that do.
+
+uvicorn was chosen by what it gets right and by what it costs (benchmarks/README.md): with `protocol` it keeps the body
+of chunked and `Upgrade: h2c` requests and answers bad framing once; reading a body costs it 5 µs, Granian 40; one
+worker is one process. With h11 it costs three times as much, and hypercorn more still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from math import ceil
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from contractapp.problems import Problem
+from contractapp.server.protocol import Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from contractapp.answers import ProblemBody
+
+# Connections beyond these wait in the kernel: the application's own queue is what answers 503.
+_BACKLOG = 2048
+
+# What a worker needs beyond the shutdown timeout to end.
+_GRACE_SECONDS = 1.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the address; port 0 is one that is free. Raises `OSError` with a sentence."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # Python adds what is said here already
+        raise OSError(f"Cannot listen on {host}, port {port}: {reason}.") from None
+
+
+def serve(
+    application: Callable[..., Any] | str,
+    listener: socket.socket,
+    *,
+    workers: int = 1,
+    log_level: str = "info",
+    request_timeout_seconds: float = 15.0,
+    shutdown_timeout_seconds: float = 10.0,
+    problem_body: ProblemBody = Problem.body,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight, within the shutdown timeout.
+
+    Several workers are processes of their own, each with an application that it makes: `application` is then the
+    `module:function` that makes it, called without arguments. One worker takes the ASGI application itself, too.
+    `request_timeout_seconds` is how long the head of a request may take. `problem_body` is `ContractApp`'s, for what
+    is refused because it is no HTTP.
+    """
+    if workers > 1 and not isinstance(application, str):
+        raise TypeError("Several workers each make an application: name the function that does, as module:function.")
+    config = _Config(
+        application,
+        factory=isinstance(application, str),
+        workers=workers,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        backlog=_BACKLOG,
+        log_config=None,
+        log_level=log_level,
+        access_log=False,
+        proxy_headers=False,  # the application's own layer believes whom it is told to
+        server_header=False,
+        timeout_graceful_shutdown=ceil(shutdown_timeout_seconds),
+    )
+    config.head_timeout_seconds = request_timeout_seconds
+    config.problem_body = problem_body
+    if workers > 1:
+        _Supervisor(config, [listener]).run()
+        return
+    try:
+        uvicorn.Server(config).run([listener])
+    finally:
+        _on_stop(signal.SIG_IGN)  # a second one, of somebody in a hurry, must not spoil the exit status
+
+
+class _Config(uvicorn.Config):
+    """What uvicorn asks first in every process: how it logs, what a signal means, what it serves."""
+
+    head_timeout_seconds: float
+    problem_body: ProblemBody
+
+    def configure_logging(self) -> None:
+        super().configure_logging()  # silences the access log
+        level = str(self.log_level).upper()
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        server = logging.getLogger("uvicorn.error")
+        server.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # it tells of each start and stop
+        server.addFilter(_is_news)
+        # Before uvicorn listens to signals, and when it raises the one that ended it once more, this is their meaning.
+        _on_stop(lambda *_: sys.exit(0))
+
+    def load(self) -> None:
+        """Make the application, in the process that serves it."""
+        parent = multiprocessing.parent_process()
+        if self.workers > 1 and parent is not None:
+            grace = (self.timeout_graceful_shutdown or 0) + _GRACE_SECONDS
+            Thread(target=_follow_parent, args=(parent, grace), daemon=True).start()
+        super().load()
+        Protocol.head_timeout_seconds = self.head_timeout_seconds
+        Protocol.problem_body = staticmethod(self.problem_body)  # a function, no method
+        gc.collect()
+        gc.freeze()  # what is here stays: no collection need look at it again
+
+
+class _Supervisor(Multiprocess):
+    """Starts the workers, replaces those that die, stops them."""
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            listener.close()  # or the kernel would go on taking connections that nobody serves
+        super().terminate_all()
+
+    def join_all(self) -> None:
+        deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + _GRACE_SECONDS
+        for process in self.processes:
+            process.process.join(max(0.0, deadline - time.monotonic()))
+            if process.exitcode is None:  # too stuck to end itself
+                process.kill()
+        super().join_all()
+
+
+def _on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not so where a request was cancelled: uvicorn says in a line of its own that it waits no longer."""
+    return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
+
+
+def _follow_parent(parent: multiprocessing.process.BaseProcess, grace_seconds: float) -> None:
+    """End a worker whose parent was killed: nobody would replace or stop it, and it would hold on to the port."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace_seconds)
+    os._exit(1)

@@ -1,0 +1,188 @@
+"""HTTP/1.1 as uvicorn speaks it on httptools, with three things put right.
+
+- `Upgrade: h2c`, which Java's HttpClient sends by default, and any other offer to switch protocols is declined as
+  RFC 9110, section 7.8 allows: the request is served, its body included. uvicorn 0.54 loses the body.
+- What is not HTTP gets a problem as every other refusal does, and never out of turn: uvicorn's 400 overtakes the answer
+  to a request that is still being served.
+- A head is bounded in bytes, headers and time, and names one host (RFC 9112, section 3.2); trailers are left out of it;
+  a client that pipelines without end is cut off.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from contractapp.answers import ProblemBody, problem_answer
+from contractapp.problems import Fault, InvalidRequest, Problem
+
+if TYPE_CHECKING:
+    import asyncio
+
+# Headers of the connection that offer another protocol (RFC 9110, section 7.8; RFC 7540, section 3.2.1).
+_OFFERS = frozenset({b"upgrade", b"http2-settings"})
+
+_LINGER_SECONDS = 1.0
+
+_VERSIONS = frozenset({"1.0", "1.1"})
+_MAX_HEAD_BYTES = 65_536
+_MAX_HEADERS = 100
+_MAX_PIPELINED = 100
+
+_REFUSAL = InvalidRequest(errors=[Fault("header", "", "is not HTTP/1.1")])
+_TOO_LARGE = Problem("The head of the request is too large.", status=431)  # RFC 6585, section 5
+_UNKNOWN_METHOD = Problem("The server does not know this method.", status=501)  # RFC 9110, section 9.1
+
+# Nothing but the method can be wrong with such a beginning: the parser knows those that are registered.
+_KNOWN = "DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE"
+_IS_REQUEST = re.compile(rf"(?!(?:{_KNOWN}) )[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[!-~]* HTTP/1\.[01]\r\n".encode())
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection; the server sets both attributes of the class."""
+
+    head_timeout_seconds: ClassVar[float] = 15.0
+    problem_body: ClassVar[ProblemBody] = staticmethod(Problem.body)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._head_bytes: int | None = 0
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks
+        """A client that only writes no more still reads: its last whole request is answered."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        rest: bytes | None = data
+        while rest is not None:
+            rest = self._feed(rest)
+        if self._refused:
+            return
+        if self._in_head:
+            # Where in the first piece the head began is not known; a piece has 256 KiB at most.
+            self._head_bytes = self._head_bytes + len(data) if self._head_bytes is not None else 0
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._refuse(_TOO_LARGE)
+            elif self._head_timer is None:
+                self._start_head_timer()
+        elif self.timeout_keep_alive_task is not None:  # a body that was refused comes to its end
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_message_begin(self) -> None:
+        self._unset_keepalive_if_required()  # not before: blank lines are no request
+        self._in_head = True
+        self._head_bytes = None
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # else a trailer, which must not pass for a header (RFC 9110, section 6.5.1)
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts > 1 or version not in _VERSIONS or (version == "1.1" and not hosts):
+            raise ValueError("HTTP/1.0, or HTTP/1.1 with one Host (RFC 9112, section 3.2)")  # httptools passes it on
+        if len(self.headers) > _MAX_HEADERS or len(self.pipeline) >= _MAX_PIPELINED:
+            raise ValueError("more than anybody needs")
+        self._in_head = False
+        self._stop_head_timer()
+        if self.parser.should_upgrade():
+            return
+        self.expect_100_continue = self.expect_100_continue and version == "1.1"
+        super().on_headers_complete()
+        if self.expect_100_continue:  # an answer instead of `100 Continue` ends the connection: no body will come
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        if self.expect_100_continue and not self.cycle.response_started:
+            self.cycle.keep_alive = self.parser.should_keep_alive()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_head:  # the next request has begun, and its head has a time of its own
+            self._unset_keepalive_if_required()
+
+    def _feed(self, data: bytes) -> bytes | None:
+        """Parse; what is to be parsed in its place where another protocol was offered."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._decline(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(_UNKNOWN_METHOD if _IS_REQUEST.match(data) else _REFUSAL)
+        return None
+
+    def _decline(self, rest: bytes) -> bytes | None:
+        """The request as if nothing had been offered: its head once more without the offer, then its body."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(_UNKNOWN_METHOD)
+            return None
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [option.strip() for option in value.split(b",")]
+                value = b", ".join(option for option in options if option.lower() not in _OFFERS)  # noqa: PLW2901
+            if name not in _OFFERS:
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        return b"\r\n".join([*lines, b"", rest])
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer and close; after the answers to whole requests before it, in their order."""
+        self._refused = True
+        self._stop_head_timer()
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            self.cycle.keep_alive = False  # its answer ends the connection
+            self.flow.pause_reading()
+            return
+        answered = self.cycle is not None and not self._in_head and self.cycle.response_started
+        if self.pipeline or answered:  # better no answer than one that is taken for another request's
+            self.transport.close()
+            return
+        answer = problem_answer(problem, type(self).problem_body(problem))
+        headers = [*self.server_state.default_headers, *answer.headers, (b"connection", b"close")]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + answer.body)
+        # A client that is still writing would lose the answer to a reset (RFC 9112, section 9.6).
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # its body will never be whole
+            self.cycle.message_event.set()
+
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_timeout_seconds, self.transport.close)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

@@ -1,0 +1,1 @@
+"""For the tests of an application of your own: pytest plugins (extra `test`)."""

@@ -1,0 +1,264 @@
+"""The ledger itself: each way in which a response can break a contract, and each part of one that nobody saw."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from contractapp.testing import ledger as plugin
+from contractapp.testing.ledger import Contract, Ledger, Response
+
+DOCUMENT = {
+    "paths": {
+        "/things": {
+            "get": {"operationId": "list_things", "responses": {"200": {"description": "none"}}},
+            "post": {
+                "operationId": "create_thing",
+                "responses": {
+                    "201": {
+                        "headers": {
+                            "Location": {"required": True, "schema": {"type": "string", "pattern": "^/"}},
+                            "Age": {"schema": {"type": "integer", "minimum": 1}},
+                        },
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}},
+                        "links": {
+                            "get_thing": {
+                                "operationId": "get_thing",
+                                "parameters": {"thing_id": "$response.body#/id"},
+                            }
+                        },
+                    },
+                    "405": {"headers": {"Allow": {"required": True, "schema": {"type": "string"}}}},
+                },
+            },
+        },
+        "/things/{thing_id}": {
+            "get": {
+                "operationId": "get_thing",
+                "responses": {
+                    "200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}}
+                },
+            }
+        },
+    },
+    "components": {
+        "schemas": {
+            "Thing": {
+                "type": "object",
+                "required": ["id"],
+                "properties": {"id": {"type": "integer", "format": "int32"}},
+            },
+            "Problem": {"type": "object", "required": ["error"]},
+        }
+    },
+}
+JSON = ("content-type", "application/json")
+CREATED = Response("POST", "/api/things", "", b"{}", 201, [JSON, ("location", "/1"), ("age", "1")], b'{"id": 1}')
+FOUND = Response("GET", "/api/things/1", "", b"", 200, [JSON], b'{"id": 1}')
+LISTED = Response("GET", "/api/things", "", b"", 200, [], b"")
+REFUSED = Response("PUT", "/api/things", "", b"", 405, [("allow", "GET, HEAD, OPTIONS, POST")], b"")
+
+
+def contract_of(document):
+    return Contract(document, "/api", "#/components/schemas/Problem")
+
+
+@pytest.fixture
+def ledger():
+    return Ledger(contract_of(json.loads(json.dumps(DOCUMENT))))
+
+
+@pytest.mark.parametrize(
+    ("response", "breach"),
+    [
+        (CREATED._replace(status=202), "POST /things answered 202, which create_thing does not document"),
+        (CREATED._replace(headers=CREATED.headers[1:]), "POST /things 201: media type None is not documented"),
+        (
+            CREATED._replace(headers=[("content-type", "text/html"), *CREATED.headers[1:]]),
+            "POST /things 201: media type text/html is not documented",
+        ),
+        (
+            CREATED._replace(headers=[*CREATED.headers, ("x-more", "1")]),
+            "POST /things 201: header x-more is not documented",
+        ),
+        (
+            CREATED._replace(headers=[*CREATED.headers, ("age", "1")]),
+            "POST /things 201: header age is there more than once",
+        ),
+        (CREATED._replace(headers=[JSON]), "POST /things 201: header location is missing"),
+        (
+            CREATED._replace(headers=[JSON, ("location", "things/1")]),
+            "POST /things 201: header location: the whole breaks pattern ^/",
+        ),
+        (
+            CREATED._replace(headers=[JSON, ("location", "/1"), ("age", "0")]),
+            "POST /things 201: header age: the whole breaks minimum 1",
+        ),
+        (
+            CREATED._replace(headers=[JSON, ("location", "/1"), ("age", "+1")]),
+            "POST /things 201: header age: the whole breaks type integer",
+        ),
+        (
+            CREATED._replace(headers=[*CREATED.headers, ("content-length", "8")]),
+            "POST /things 201: Content-Length is not the length of the body",
+        ),
+        (CREATED._replace(body=b"{"), "POST /things 201: the body is no JSON"),
+        (FOUND._replace(body=b'{"id": 1, "size": NaN}'), "GET /things/{thing_id} 200: the body is no JSON"),
+        (FOUND._replace(body=b'{"id": "1"}'), "GET /things/{thing_id} 200: id breaks type integer"),
+        (CREATED._replace(body=b"1"), "create_thing 201: link get_thing: $response.body#/id is nothing"),
+        (FOUND._replace(body=b'{"id": 2147483648}'), "GET /things/{thing_id} 200: id breaks format int32"),
+        (FOUND._replace(body=b"{}"), "GET /things/{thing_id} 200: the whole breaks required ['id']"),
+        (LISTED._replace(body=b"x"), "GET /things 200: media type None is not documented"),
+        (REFUSED._replace(status=404), "PUT /things answered 404, not 405"),
+        (REFUSED._replace(headers=[("allow", "GET")]), "PUT /things 405: Allow says 'GET'"),
+        (FOUND._replace(method="HEAD"), "HEAD /things/{thing_id} answered with a body"),
+        (
+            FOUND._replace(method="HEAD", body=b"", headers=[]),
+            "HEAD /things/{thing_id} 200: media type None is not documented for GET",
+        ),
+        (
+            FOUND._replace(method="HEAD", body=b"", status=204),
+            "HEAD /things/{thing_id} answered 204, which GET does not document",
+        ),
+        (REFUSED._replace(method="OPTIONS", status=200), "OPTIONS /things answered 200, not 204 without a body"),
+        (
+            REFUSED._replace(method="OPTIONS", status=204, headers=[("allow", "GET, HEAD")]),
+            "OPTIONS /things 204: Allow says 'GET, HEAD'",
+        ),
+        (FOUND._replace(path="/api/thing"), "GET outside the contract's paths answered 200, not 404"),
+        (
+            FOUND._replace(path="/api/thing", status=404),
+            "GET outside the contract's paths answered application/json",
+        ),
+        (
+            FOUND._replace(path="/", status=404, headers=[("content-type", "application/problem+json")], body=b"{}"),
+            "GET outside the contract's paths: the whole breaks required ['error']",
+        ),
+    ],
+)
+def test_a_breach_is_said(ledger, response, breach):
+    ledger.record(response)
+
+    assert breach in ledger.breaches
+
+
+def test_the_test_that_saw_a_breach_first_is_named(ledger):
+    ledger.record(CREATED._replace(status=202), "test_one")
+    ledger.record(CREATED._replace(status=202), "test_two")
+
+    assert list(ledger.breaches.values()) == ["test_one"]
+
+
+def test_nothing_is_missing_when_all_was_seen(ledger):
+    for response in (LISTED, CREATED, FOUND, REFUSED):
+        ledger.record(response)
+
+    assert (ledger.gaps(), ledger.breaches) == (
+        [],
+        {"PUT /things answered 405, which list_things does not document": ""},
+    )
+
+
+@pytest.mark.parametrize(
+    ("responses", "gap"),
+    [
+        ((CREATED, FOUND, REFUSED), "list_things 200 was never seen"),
+        ((LISTED, CREATED, FOUND), "create_thing 405 was never seen"),
+        ((LISTED, CREATED, REFUSED), "get_thing 200 was never seen"),
+        ((LISTED, FOUND, CREATED, REFUSED), "create_thing 201: link get_thing was never seen"),
+        (
+            (LISTED, CREATED, FOUND._replace(path="/api/things/2"), REFUSED),
+            "create_thing 201: link get_thing was never seen",
+        ),
+        (
+            (LISTED, CREATED._replace(headers=CREATED.headers[:2]), FOUND, REFUSED),
+            "create_thing 201: header Age was never seen",
+        ),
+        (
+            (LISTED, CREATED._replace(headers=[("content-type", "a/b")]), FOUND, REFUSED),
+            "create_thing 201: media type application/json was never seen",
+        ),
+    ],
+)
+def test_a_gap_is_said(ledger, responses, gap):
+    for response in responses:
+        ledger.record(response)
+
+    assert gap in ledger.gaps()
+
+
+def test_a_link_is_good_for_one_test(ledger):
+    ledger.record(CREATED, "test_one")
+    ledger.record(FOUND, "test_two")
+
+    assert "create_thing 201: link get_thing was never seen" in ledger.gaps()
+
+
+def test_head_and_options_stand_for_nothing(ledger):
+    ledger.record(FOUND._replace(method="HEAD", body=b""))
+    ledger.record(REFUSED._replace(method="OPTIONS", status=204))
+
+    assert (sum(ledger.seen.values()), ledger.breaches) == (0, {})
+
+
+ALL = (LISTED, CREATED, FOUND, REFUSED._replace(path="/api/things", method="PUT"))
+DOCUMENT_405 = {
+    "responses": {"200": {"description": "none"}, "405": DOCUMENT["paths"]["/things"]["post"]["responses"]["405"]}
+}
+
+
+@pytest.fixture
+def finish(tmp_path):
+    """Ends a run in which these responses were seen; returns its exit status."""
+
+    def finish(*responses, whole="whole", exitstatus=0):
+        document = json.loads(json.dumps(DOCUMENT))
+        document["paths"]["/things"]["get"] |= json.loads(json.dumps(DOCUMENT_405))
+        ledger = Ledger(contract_of(document))
+        for response in responses:
+            ledger.record(response)
+        option = SimpleNamespace(collectonly=False, ledger=whole, keyword="one", markexpr="")
+        config = SimpleNamespace(
+            stash={plugin._ledger: ledger},
+            option=option,
+            args=[],
+            getini={"testpaths": ["tests"], "ledger_report": "reports/ledger.md"}.get,
+            rootpath=tmp_path,
+            invocation_params=SimpleNamespace(dir=tmp_path),
+        )
+        option.deselect = option.ignore = option.ignore_glob = None
+        session = SimpleNamespace(config=config, stash={}, shouldstop=False, shouldfail=False, exitstatus=exitstatus)
+        plugin.pytest_sessionfinish(session, exitstatus)
+        return session.exitstatus
+
+    return finish
+
+
+@pytest.fixture
+def report(tmp_path):
+    """The table that a whole run leaves."""
+    return tmp_path / "reports" / "ledger.md"
+
+
+def test_a_run_that_saw_everything_passes_and_leaves_the_table(finish, report):
+    assert finish(*ALL) == 0
+    assert "| create_thing | 201 | 1 | application/json 1 | Location 1, Age 1 | get_thing 1 |" in report.read_text()
+    assert "No gaps." in report.read_text()
+
+
+def test_a_gap_fails_the_run(finish, report):
+    assert finish(*ALL[1:]) == 1
+    assert "- list_things 200 was never seen" in report.read_text()
+
+
+def test_a_gap_does_not_fail_a_run_of_some_tests(finish):
+    assert finish(*ALL[1:], whole="auto") == 0
+
+
+@pytest.mark.parametrize("whole", ["auto", "whole"])
+def test_what_is_not_documented_fails_any_run(finish, whole):
+    assert finish(*ALL, CREATED._replace(status=202), whole=whole) == 1
+
+
+def test_a_run_that_failed_already_keeps_its_status(finish):
+    assert finish(exitstatus=2) == 2
