@@ -89,7 +89,6 @@ def test_a_refused_constraint_is_its_problem(db, taken, problem):
         "title": problem.title,
         "status": 400,
         "detail": problem.default_detail,
-        "error": problem.default_detail,
         "errors": [{"in": "body", "pointer": problem.pointer, "detail": problem.default_detail}],
     }
     assert len(read(_ALL, {})) == 1
