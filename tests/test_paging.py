@@ -1,5 +1,6 @@
 """Following `Link` through a list."""
 
+from base64 import urlsafe_b64encode
 from itertools import chain, pairwise
 from urllib.parse import parse_qs, urlsplit
 
@@ -169,6 +170,24 @@ def test_a_cursor_changed_anywhere_is_refused(client, seven):
     assert all(ids(page) == sorted(ids(page)) for page in places)
     assert len(places) < 3
     assert all(response.json()["errors"] == LOST for response in refused if response.status_code != 200)
+
+
+@pytest.mark.parametrize("after", [0, -1, 2**53, 2**63, 2**64, 2**70, 10**400])
+def test_a_cursor_of_this_list_to_an_id_that_cannot_be_is_refused(client, after):
+    text = urlsafe_b64encode(f"users?>{after}".encode()).decode().rstrip("=")
+
+    response = client.get("/api/users", params={"cursor": text})
+
+    assert response.status_code == 400
+    assert [fault["pointer"] for fault in response.json()["errors"]] == ["/cursor"]
+
+
+def test_a_cursor_of_this_list_to_the_last_id_that_can_be_is_followed(client):
+    text = urlsafe_b64encode(f"users?>{2**53 - 1}".encode()).decode().rstrip("=")
+
+    response = client.get("/api/users", params={"cursor": text})
+
+    assert (response.status_code, response.json()) == (200, [])
 
 
 def test_what_was_deleted_between_two_pages_is_left_out(client, seven):

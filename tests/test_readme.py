@@ -2,7 +2,10 @@
 
 import configparser
 import re
+import tomllib
 from pathlib import Path
+
+import pytest
 
 from api.cli import main
 from api.config import settings_fields
@@ -44,6 +47,15 @@ def test_quick_start_has_two_commands_of_one_line():
     assert all(command.count("\n") == 1 for command in commands)
     assert commands[0].rstrip().endswith("api serve")
     assert commands[1].rstrip().endswith("pytest")
+
+
+@pytest.mark.parametrize("folder", [".", "contractapp"])
+def test_the_version_of_python_is_the_one_required(folder):
+    required = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["requires-python"]
+
+    named = set(re.findall(r"Python (3\.\d+) or later", (ROOT / folder / "README.md").read_text()))
+
+    assert {f">={version}" for version in named} == {required}
 
 
 def test_every_command_of_api_is_listed():
