@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +13,23 @@ from starlette.testclient import TestClient
 
 from api import create_app, database, migrations
 from api import db as database_of_current_app
-from api.models import Post, User
-from api.schemas import post_schema, user_schema
 from contractapp import ContractApp
+from tests.applications import PATIENT
+from tests.resources import RESOURCES
 
 Row = dict[str, Any]
 
+_TABLES = [table.name for table in reversed(database_of_current_app.metadata.sorted_tables)]  # children first
 _EMPTY = {
-    "sqlite": ("DELETE FROM posts", "DELETE FROM users", "DELETE FROM sqlite_sequence"),
-    "postgresql": ("TRUNCATE users, posts RESTART IDENTITY CASCADE",),
+    "sqlite": (*(f"DELETE FROM {table}" for table in _TABLES), "DELETE FROM sqlite_sequence"),
+    "postgresql": (f"TRUNCATE {', '.join(_TABLES)} RESTART IDENTITY CASCADE",),
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The fixtures that make rows stand beside the tests of each resource's operations, one file each."""
+    for path in sorted((Path(__file__).parent / "operations").glob("make_*.py")):
+        config.pluginmanager.import_plugin(f"tests.operations.{path.stem}")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +52,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def application(database_url: str) -> Iterator[ContractApp]:
     """The application, its schema made by the migrations."""
-    application = create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": database_url})
+    application = create_app({"TESTING": True, **PATIENT, "SQLALCHEMY_DATABASE_URI": database_url})
     with application.app.app_context():
         migrations.upgrade(database_of_current_app.engine)
     yield application
@@ -85,48 +92,24 @@ def db(app: ContractApp) -> Iterator[SQLAlchemy]:
 
 
 @pytest.fixture
-def make_user(app: ContractApp) -> Callable[..., Row]:
-    """Stores a user and returns it as JSON shows it."""
-    numbers = count(1)
+def store(app: ContractApp) -> Callable[..., Row]:
+    """Stores an object of a model and returns the row as JSON shows it."""
 
-    def make(**overrides: object) -> Row:
-        number = next(numbers)
-        values = {"username": f"user{number}", "email": f"user{number}@example.com", **overrides}
-        return _stored(app, User(**values), user_schema)
+    def store(row: Any, schema: Any) -> Row:
+        with app.app.app_context():
+            database_of_current_app.session.add(row)
+            database_of_current_app.session.commit()
+            shown: Row = schema.dump(row)
+            return shown
 
-    return make
-
-
-@pytest.fixture
-def make_post(app: ContractApp, make_user: Callable[..., Row]) -> Callable[..., Row]:
-    """Stores a post, of a user of its own unless `user_id` is given, and returns it as JSON shows it."""
-    numbers = count(1)
-
-    def make(**overrides: object) -> Row:
-        number = next(numbers)
-        values = {"title": f"Post {number}", "content": f"Content {number}", **overrides}
-        if "user_id" not in values:
-            values["user_id"] = make_user(username=f"author{number}", email=f"author{number}@example.com")["id"]
-        return _stored(app, Post(**values), post_schema)
-
-    return make
+    return store
 
 
 @pytest.fixture
-def user(make_user: Callable[..., Row]) -> Row:
-    """A stored user."""
-    return make_user()
-
-
-@pytest.fixture
-def post(make_post: Callable[..., Row]) -> Row:
-    """A stored post."""
-    return make_post()
-
-
-def _stored(app: ContractApp, row: Any, schema: Any) -> Row:
-    with app.app.app_context():
-        database_of_current_app.session.add(row)
-        database_of_current_app.session.commit()
-        shown: Row = schema.dump(row)
-        return shown
+def rows(request: pytest.FixtureRequest) -> dict[str, Row]:
+    """A row in every table, its id 1, by the name of its resource; each refers to the others that it can refer to."""
+    stored = {}
+    for resource in RESOURCES.values():
+        make = request.getfixturevalue(f"make_{resource.name}")
+        stored[resource.name] = make(**dict.fromkeys(resource.parents, 1))
+    return stored

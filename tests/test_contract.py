@@ -1,24 +1,18 @@
 """The contract keeps its own rules: what no request can show, since it is about what the service never answers."""
 
-from pathlib import Path
+import re
 
 import jsonschema
 import openapi_spec_validator
 import pytest
-import yaml
 
 from contractapp import problems
-from contractapp.testing.ledger import METHODS, Contract
+from tests import resources
+from tests.resources import CONTRACT, RESOURCES, refusals_of
 
-ROOT = Path(__file__).parent.parent
-DOCUMENT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
-CONTRACT = Contract(DOCUMENT)
-OPERATIONS = {
-    item[method]["operationId"]: item[method]
-    for item in CONTRACT.paths.values()
-    for method in METHODS
-    if method in item
-}
+DOCUMENT = CONTRACT.document
+OPERATIONS = {name: operation.definition for name, operation in resources.OPERATIONS.items()}
+LOCATIONS = [name for name in DOCUMENT["components"]["headers"] if name.endswith("Location")]
 
 # Headers that an answer may lack: the last page has no Link, and a body may be refused for another reason.
 SOMETIMES = {"Link", "Accept-Encoding"}
@@ -27,12 +21,7 @@ VALUES = {
     ("headers", "AcceptEncoding", "schema"): ["identity"],
     ("schemas", "Health", "properties", "status"): ["ok"],
     ("schemas", "Problem", "properties", "type"): [problems.Problem.type],
-    ("schemas", "BadRequestProblem", "properties", "type"): [
-        problems.InvalidRequest.type,
-        "urn:problem:username-taken",
-        "urn:problem:email-taken",
-        "urn:problem:unknown-user",
-    ],
+    ("schemas", "BadRequestProblem", "properties", "type"): [problems.InvalidRequest.type],
     ("schemas", "FieldError", "properties", "in"): ["path", "query", "header", "body"],
 }
 
@@ -106,7 +95,7 @@ def test_every_operation_has_one_tag_of_the_list():
 def test_an_operation_answers_what_its_kind_can(name):
     operation = OPERATIONS[name]
     statuses = {"201" if name.startswith("create_") else "200", "400", "405", "500"}
-    if name.endswith(("_user", "_post")) and not name.startswith("create_"):
+    if "{" in resources.OPERATIONS[name].path:
         statuses |= {"404"}
     if "requestBody" in operation:
         statuses |= {"408", "413", "415"}
@@ -135,20 +124,37 @@ def test_every_object_knows_its_members():
     assert [place for place, schema in objects.items() if schema.get("additionalProperties") is not False] == []
 
 
-@pytest.mark.parametrize("name", ["User", "Post", "Message", "Health", "Problem", "BadRequestProblem", "FieldError"])
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_every_member_of_an_answer_is_always_there(name):
-    schema = component("schemas", name)
+    answered = dict(schemas([answer["content"] for answer in OPERATIONS[name]["responses"].values()]))
+    objects = [schema for schema in answered.values() if schema["type"] == "object"]
 
-    assert schema["required"] == list(schema["properties"])
+    assert len(objects) >= 4
+    assert [schema["required"] for schema in objects] == [list(schema["properties"]) for schema in objects]
 
 
-def test_the_format_of_an_integer_is_the_smallest_that_holds_it():
-    """Generated clients take their types from it."""
-    integers = {place: schema for place, schema in SCHEMAS.items() if schema["type"] == "integer"}
-
-    assert {place: schema["format"] for place, schema in integers.items()} == {
-        place: "int64" if schema.get("maximum", 0) >= 2**31 else "int32" for place, schema in integers.items()
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_400_lists_the_types_that_the_operation_can_answer_and_no_others(name):
+    content = OPERATIONS[name]["responses"]["400"]["content"]["application/problem+json"]
+    answered = {
+        problems.InvalidRequest.type,
+        *(found.problem.type for found in refusals_of(resources.OPERATIONS[name])),
     }
+
+    assert sorted(types_of_400(name)) == sorted(answered)
+    assert {example["value"]["type"] for example in content["examples"].values()} == answered
+
+
+def test_every_400_has_a_row_in_the_introduction():
+    rows = re.findall(r"^\| 400 \| `(.+?)` \|", DOCUMENT["info"]["description"], re.MULTILINE)
+    answered = {kind for name in OPERATIONS for kind in types_of_400(name)}
+
+    assert sorted(rows) == sorted(answered)
+
+
+def types_of_400(name):
+    content = OPERATIONS[name]["responses"]["400"]["content"]["application/problem+json"]
+    return content["schema"]["properties"]["type"]["enum"]
 
 
 @pytest.mark.parametrize("place", VALUES)
@@ -159,7 +165,7 @@ def test_values_are_those_that_the_service_knows(place):
 def test_every_value_that_is_no_name_has_one_for_generated_clients():
     names = {place: schema for place, schema in SCHEMAS.items() if ":" in "".join(schema.get("enum", ()))}
 
-    assert len(names) == 2
+    assert len(names) >= 4
     assert [place for place, s in names.items() if len(s["x-enum-varnames"]) != len(s["enum"])] == []
 
 
@@ -172,9 +178,10 @@ def test_what_never_comes_is_ruled_out(place, good, bad):
 
 
 def test_a_location_is_declared_as_a_reference():
-    assert {component("headers", name, "schema")["format"] for name in ("UserLocation", "PostLocation")} == {
-        "uri-reference"
-    }
+    formats = {name: component("headers", name, "schema")["format"] for name in LOCATIONS}
+
+    assert formats == dict.fromkeys(LOCATIONS, "uri-reference")
+    assert len(LOCATIONS) == len(RESOURCES)
 
 
 def test_a_header_is_always_there_unless_it_has_a_reason():
@@ -190,12 +197,16 @@ def test_a_header_is_always_there_unless_it_has_a_reason():
 
 
 def test_at_most_as_many_faults_are_told_as_the_service_tells():
-    errors = component("schemas", "BadRequestProblem", "properties", "errors")
+    found = {
+        (schema["properties"]["errors"]["minItems"], schema["properties"]["errors"]["maxItems"])
+        for schema in SCHEMAS.values()
+        if "errors" in schema.get("properties", {})
+    }
 
-    assert (errors["minItems"], errors["maxItems"]) == (1, problems.MAX_ERRORS)
+    assert found == {(1, problems.MAX_ERRORS)}
 
 
-@pytest.mark.parametrize("name", ["list_users", "list_posts"])
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("list_")])
 def test_a_page_holds_what_limit_allows_and_no_limit_asks_for_the_most(name):
     limit = component("parameters", "limit", "schema")
     page = OPERATIONS[name]["responses"]["200"]["content"]["application/json"]["schema"]
@@ -203,34 +214,43 @@ def test_a_page_holds_what_limit_allows_and_no_limit_asks_for_the_most(name):
     assert page["maxItems"] == limit["maximum"] == limit["default"]
 
 
-@pytest.mark.parametrize(
-    ("name", "status", "links"),
-    [
-        (
-            "create_user",
-            "201",
-            {
-                "get_user": ("get_user", ["user_id"]),
-                "update_user": ("update_user", ["user_id"]),
-                "delete_user": ("delete_user", ["user_id"]),
-                "list_posts": ("list_posts", ["user_id"]),
-                "create_post": ("create_post", []),  # where `user_id` goes, its prose says
-            },
-        ),
-        ("get_user", "200", {"list_posts": ("list_posts", ["user_id"])}),
-        (
-            "create_post",
-            "201",
-            {
-                "get_post": ("get_post", ["post_id"]),
-                "update_post": ("update_post", ["post_id"]),
-                "delete_post": ("delete_post", ["post_id"]),
-            },
-        ),
-    ],
-)
-def test_what_was_made_leads_to_what_can_be_done_with_it(name, status, links):
-    found = OPERATIONS[name]["responses"][status]["links"]
+def to_its_children(resource):
+    """The links from a row to the lists that can be narrowed down to it, each with its parameters."""
+    parameter = f"{resource.name}_id"
+    lists = {name: found for name, found in resources.OPERATIONS.items() if name.startswith("list_")}
+    return {name: [parameter] for name, found in lists.items() if parameter in found.parameters}
 
-    assert {link: (to["operationId"], list(to.get("parameters", {}))) for link, to in found.items()} == links
-    assert {value for to in found.values() for value in to.get("parameters", {}).values()} == {"$response.body#/id"}
+
+@pytest.mark.parametrize("resource", RESOURCES.values(), ids=lambda resource: resource.name)
+def test_what_was_made_leads_to_what_can_be_done_with_it(resource):
+    name, children = resource.name, to_its_children(resource)
+    itself = {
+        kind: [f"{name}_id"] for kind in (f"get_{name}", f"update_{name}", f"delete_{name}") if kind in OPERATIONS
+    }
+    # Where the body's member that refers to the new row goes, the link's prose says.
+    new_children = {f"create_{RESOURCES[resources.OPERATIONS[child].table].name}": [] for child in children}
+    created = OPERATIONS[f"create_{name}"]["responses"]["201"]["links"]
+    found = OPERATIONS[f"get_{name}"]["responses"]["200"].get("links", {})
+
+    assert parameters_of(created) == {**itself, **children, **new_children}
+    assert parameters_of(found) == children
+    assert {
+        value for link in [*created.values(), *found.values()] for value in link.get("parameters", {}).values()
+    } == {"$response.body#/id"}
+
+
+def test_no_other_operation_has_links():
+    linked = {
+        name
+        for name, operation in OPERATIONS.items()
+        for response in operation["responses"].values()
+        if response.get("links")
+    }
+
+    assert linked <= {f"{kind}_{resource.name}" for resource in RESOURCES.values() for kind in ("create", "get")}
+
+
+def parameters_of(links):
+    """The names of each link's parameters; every link is called as the operation that it leads to."""
+    assert [link["operationId"] for link in links.values()] == list(links)
+    return {name: list(link.get("parameters", {})) for name, link in links.items()}

@@ -2,22 +2,14 @@
 
 import asyncio
 import json
-from pathlib import Path
+import re
 
 import pytest
-import yaml
+from marshmallow import fields
 
 from api import create_app, database
-from contractapp.testing.ledger import METHODS, Contract, faults_of
-
-CONTRACT = Contract(yaml.safe_load(Path("openapi/openapi.yaml").read_text()), "/api")
-OPERATIONS = {
-    item[method]["operationId"]: (method, path, item[method])
-    for path, item in CONTRACT.paths.items()
-    for method in METHODS
-    if method in item
-}
-TESTUSER = {"username": "testuser1", "email": "test1@example.com"}
+from contractapp.testing.ledger import faults_of
+from tests.resources import CONTRACT, OPERATIONS, RESOURCES, refusals_of
 
 
 def values_of(holder):
@@ -40,54 +32,105 @@ def examples_in(value, place="#"):
             yield from examples_in(member, f"{place}/{index}")
 
 
-def body_examples(name):
-    content = OPERATIONS[name][2].get("requestBody", {}).get("content", {})
-    return values_of(content["application/json"]) if content else {}
-
-
 def requests_shown():
-    return [(name, key) for name in OPERATIONS for key in body_examples(name)]
+    return [(name, key) for name, operation in OPERATIONS.items() for key in operation.bodies]
 
 
 def responses_shown():
     return [
         (name, status, key)
-        for name, (_, _, operation) in OPERATIONS.items()
-        for status, response in operation["responses"].items()
+        for name, operation in OPERATIONS.items()
+        for status, response in operation.definition["responses"].items()
         for media in response["content"].values()
         for key in values_of(media)
     ]
 
 
 def shown(name, status, key):
-    (media,) = OPERATIONS[name][2]["responses"][status]["content"].values()
+    (media,) = OPERATIONS[name].definition["responses"][status]["content"].values()
     return values_of(media)[key]
+
+
+def row_shown(resource):
+    """The row that the contract shows of a resource."""
+    (media,) = OPERATIONS[f"get_{resource.name}"].definition["responses"]["200"]["content"].values()
+    return next(iter(values_of(media).values()))
+
+
+def body_of(name):
+    """The first body that the contract shows."""
+    return next(iter(OPERATIONS[name].bodies.values()), {})
 
 
 @pytest.fixture
 def send(client):
-    """Sends an operation's request: by itself about the first user or post, with the first example as its body."""
+    """Sends an operation's request: by itself about the first row, with the first example as its body."""
 
     def send(name, sender=client, ident="1", **overrides):
-        method, path, _ = OPERATIONS[name]
-        bodies = body_examples(name)
-        body = {"json": next(iter(bodies.values()))} if bodies and "content" not in overrides else {}
+        operation = OPERATIONS[name]
+        body = {"json": body_of(name)} if operation.bodies and "content" not in overrides else {}
         options = body | overrides
-        path = path.replace("{user_id}", ident).replace("{post_id}", ident)
-        return sender.request(options.pop("method", method.upper()), f"/api{path}", **options)
+        return sender.request(options.pop("method", operation.method), operation.url(ident), **options)
 
     return send
 
 
+class Tables:
+    """The run's tables, filled with rows as the contract shows them; ids count from 1."""
+
+    def __init__(self, request):
+        self._request = request
+        self._stored = dict.fromkeys(RESOURCES, 0)
+
+    def make(self, resource, **columns):
+        """Stores a row that refers to the first of each other table, unless told otherwise."""
+        for column, parent in resource.parents.items():
+            self.fill(parent, columns.setdefault(column, 1))
+        self._stored[resource.table.name] += 1
+        return self._request.getfixturevalue(f"make_{resource.name}")(**columns)
+
+    def store(self, resource, row, without=()):
+        """Stores this row, but for these columns, and the rows that it shows."""
+        self.store_parents(resource, row)
+        members = {column.name for column in resource.table.columns if not column.primary_key} - set(without)
+        columns = {name: resource.schema.dump_fields[name].deserialize(row[name]) for name in members}
+        made = self.make(resource, **columns)
+        assert {**row, **dict.fromkeys(without)} == {**made, **dict.fromkeys(without)}
+
+    def store_parents(self, resource, row):
+        """Stores the rows that this one shows and refers to."""
+        for name, field in resource.schema.dump_fields.items():
+            if isinstance(field, fields.Nested):
+                self.fill(RESOURCES[field.schema.opts.model.__table__.name], row[name]["id"], row[name])
+        for column, parent in resource.parents.items():
+            self.fill(parent, row[column])
+
+    def fill(self, resource, ident, row=None):
+        """Stores rows up to this id, the last one as shown."""
+        while self._stored[resource.table.name] < ident:
+            if row is not None and self._stored[resource.table.name] == ident - 1:
+                self.store(resource, row)
+            else:
+                self.make(resource)
+
+
 @pytest.fixture
-def stored(make_user, make_post):
+def tables(app, request):
+    return Tables(request)
+
+
+@pytest.fixture
+def stored(tables):
     """What stands in the tables in the contract's examples, as far as an operation needs it."""
 
     def stored(name):
-        if name not in {"create_user", "get_liveness", "get_readiness"}:
-            make_user(**TESTUSER)
-        if name in {"get_post", "update_post", "delete_post"}:
-            make_post(title="First Post", content="Content 1", user_id=1)
+        resource = RESOURCES.get(OPERATIONS[name].table)
+        if resource is None:
+            return
+        if name.startswith("create_"):
+            tables.store_parents(resource, row_shown(resource))
+        else:
+            tables.store(resource, row_shown(resource))
 
     return stored
 
@@ -122,21 +165,20 @@ def impatient():
 
 
 async def _answer_without_body(app, name):
-    method, path, _ = OPERATIONS[name]
+    operation = OPERATIONS[name]
     messages = []
 
     async def send(message):
         messages.append(message)
 
-    path = f"/api{path}".replace("{user_id}", "1").replace("{post_id}", "1")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": method.upper(),
+        "method": operation.method,
         "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
+        "path": operation.url(),
+        "raw_path": operation.url().encode(),
         "query_string": b"",
         "headers": [(b"host", b"testserver"), (b"content-type", b"application/json"), (b"content-length", b"2")],
         "server": ("testserver", 80),
@@ -156,71 +198,126 @@ def test_every_example_is_valid():
 @pytest.mark.parametrize(("name", "key"), requests_shown())
 def test_a_request_shown_succeeds(name, key, send, stored):
     stored(name)
-    body = body_examples(name)[key]
+    body = OPERATIONS[name].bodies[key]
 
     response = send(name, json=body)
 
-    assert str(response.status_code) == next(iter(OPERATIONS[name][2]["responses"]))
+    assert str(response.status_code) == next(iter(OPERATIONS[name].definition["responses"]))
     assert body.items() <= response.json().items()
 
 
-# What is sent to receive a response example, by its name; the tables hold what `STORED` says, else nothing.
+# What is wrong enough for each fault that an example names: the value in its place, or None for a member left out.
+WRONG = {
+    r"is required": lambda: None,
+    r"is not a known (?:parameter|member)": lambda: 1,
+    r"is not a cursor of this list": lambda: "MjA",
+    r"must be an integer": lambda: "one",
+    r"must be a string": lambda: 1,
+    r"must be an e-mail address": lambda: "none",
+    r"must be at most (\d+)": lambda limit: int(limit) + 1,
+    r"must be at least (\d+)": lambda limit: int(limit) - 1,
+    r"must have at most (\d+) characters?": lambda limit: "x" * (int(limit) + 1),
+    r"must have at least 1 character": lambda: "",
+}
+
+
+def wrong(detail):
+    for pattern, value in WRONG.items():
+        if found := re.fullmatch(pattern, detail):
+            return value(*found.groups())
+    raise AssertionError(f"{detail!r}: say in WRONG what a request has to hold to be told so")
+
+
+def request_with(name, faults):
+    """A request of the operation with these faults and no others."""
+    request = {"params": {}, "ident": "1", "json": dict(body_of(name))}
+    for fault in faults:
+        value, member = wrong(fault["detail"]), fault["pointer"].removeprefix("/")
+        if fault["in"] == "path":
+            request["ident"] = value
+        else:
+            part = request["params" if fault["in"] == "query" else "json"]
+            part[member] = value
+            if value is None:
+                del part[member]
+    return request if OPERATIONS[name].bodies else {**request, "json": None}
+
+
+# What is sent to receive an example of these statuses.
 REQUESTS = {
-    "invalid_id": {"ident": "one"},
-    "invalid_limit": {"params": {"limit": 101}},
-    "invalid_cursor": {"params": {"cursor": "MjA"}},
-    "unknown_parameter": {"params": {"verbose": 1}},
-    "method_not_allowed": {"method": "PATCH"},
-    "content_too_large": {"content": b" " * (2**20 + 1), "headers": {"Content-Type": "application/json"}},
-    "unsupported_media_type": {"content": b"a", "headers": {"Content-Type": "text/plain"}},
+    "405": {"method": "PATCH"},
+    "413": {"content": b" " * (2**20 + 1), "headers": {"Content-Type": "application/json"}},
+    "415": {"content": b"a", "headers": {"Content-Type": "text/plain"}},
 }
-INVALID_BODIES = {
-    "create_user": {"username": "x" * 81},
-    "update_user": {"email": "none", "nickname": "x"},
-    "create_post": {"title": "Test Post", "user_id": "one"},
-    "update_post": {"title": "x" * 101, "user_id": 1},
-}
-TWO_USERS = [TESTUSER, {"username": "testuser2", "email": "test2@example.com"}]
-ONE_POST = [{"title": "First Post", "content": "Content 1", "user_id": 1}]
-TWO_POSTS = [*ONE_POST, {"title": "Second Post", "content": "Content 2", "user_id": 2}]
-STORED = {
-    "two_users": (TWO_USERS, []),
-    "two_posts": (TWO_USERS, TWO_POSTS),
-    **dict.fromkeys(["user", "updated_user", "user_deleted", "created_post"], ([TESTUSER], [])),
-    **dict.fromkeys(["post", "updated_post", "post_deleted"], ([TESTUSER], ONE_POST)),
-}
-# Examples that an application in trouble answers, by the fixture that makes it.
-IN_TROUBLE = {"internal_server_error": "failing", "service_unavailable": "cut_off"}
+# The fixtures that make an application in trouble, which answers these statuses.
+IN_TROUBLE = {"500": "failing", "503": "cut_off"}
 
 
-@pytest.mark.parametrize(("name", "status", "key"), [found for found in responses_shown() if found[1] != "408"])
-def test_a_response_shown_is_received(name, status, key, send, make_user, make_post, client, request):
-    users, posts = STORED.get(key, ([], []))
-    if key in {"username_taken", "email_taken"}:
-        member = key.removesuffix("_taken")
-        users = [TESTUSER, {member: next(iter(body_examples(name).values()))[member]}]
-    for user in users:
-        make_user(**user)
-    for post in posts:
-        make_post(**post)
-    body = {"json": INVALID_BODIES[name]} if key == "invalid_request" else {}
-    sender = request.getfixturevalue(IN_TROUBLE[key]) if key in IN_TROUBLE else client
+@pytest.mark.parametrize(("name", "status", "key"), [found for found in responses_shown() if found[1] < "300"])
+def test_an_answer_shown_is_received(name, status, key, send, tables, stored):
+    example, body, resource = shown(name, status, key), body_of(name), RESOURCES.get(OPERATIONS[name].table)
+    expected = example
+    if name.startswith("delete_"):
+        stored(name)
+    elif name.startswith("create_"):
+        tables.store_parents(resource, example)
+    elif resource is not None:
+        for row in example if isinstance(example, list) else [example]:
+            tables.store(resource, row, without=body.keys())
 
-    response = send(name, sender, **REQUESTS.get(key, body))
+    response = send(name)
+
+    if name.startswith("create_"):
+        expected = example | {member: response.json()[member] for member in set_by_the_service(resource, body)}
+    assert str(response.status_code) == status
+    assert response.json() == expected
+
+
+def set_by_the_service(resource, body):
+    """The members whose value no request and no numbering decides, such as the time."""
+    return {column.name for column in resource.table.columns if not column.primary_key} - body.keys()
+
+
+@pytest.mark.parametrize(("name", "status", "key"), [found for found in responses_shown() if found[1] == "400"])
+def test_a_refusal_shown_is_received(name, status, key, send, tables, stored):
+    example = shown(name, status, key)
+    faults = example["errors"]
+    refusals = [found for found in refusals_of(OPERATIONS[name]) if found.problem.type == example["type"]]
+    request = {"json": body_of(name)} if refusals else request_with(name, faults)
+    for refusal in refusals:
+        stored(name)
+        (column,) = (column.name for column in refusal.columns if f"/{column.name}" == faults[0]["pointer"])
+        if refusal.targets:
+            request["json"] = {**body_of(name), column: 999}  # of which there is none
+        else:
+            tables.make(RESOURCES[refusal.table.name], **{column: body_of(name)[column]})
+
+    response = send(name, **request)
+
+    assert str(response.status_code) == status
+    assert response.json() == example
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "key"), [found for found in responses_shown() if found[1] > "400" and found[1] != "408"]
+)
+def test_a_failure_shown_is_received(name, status, key, send, client, request):
+    sender = request.getfixturevalue(IN_TROUBLE[status]) if status in IN_TROUBLE else client
+
+    response = send(name, sender, **REQUESTS.get(status, {}))
 
     assert str(response.status_code) == status
     assert response.json() == shown(name, status, key)
 
 
-@pytest.mark.parametrize("name", ["create_user", "update_user", "create_post", "update_post"])
+@pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.bodies])
 def test_a_timeout_shown_is_received(name, impatient):
     assert impatient(name) == (408, shown(name, "408", "request_timeout"))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_parameters_shown_are_taken(name, send, stored):
-    _, path, operation = OPERATIONS[name]
-    parameters = [*CONTRACT.paths[path].get("parameters", ()), *operation.get("parameters", ())]
+    parameters = OPERATIONS[name].parameters.values()
     stored(name)
 
     response = send(
@@ -232,28 +329,29 @@ def test_parameters_shown_are_taken(name, send, stored):
     assert response.status_code < 300
 
 
-@pytest.mark.parametrize(("schema", "name"), [("NewUser", "create_user"), ("UserChanges", "update_user")])
-def test_members_shown_are_taken_together(schema, name, send, stored):
+@pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.bodies])
+def test_members_shown_are_taken_together(name, send, stored):
     stored(name)
-    members = CONTRACT.resolve(CONTRACT.document["components"]["schemas"][schema])["properties"]
+    (media,) = OPERATIONS[name].definition["requestBody"]["content"].values()
+    members = media["schema"]["properties"]
 
-    response = send(name, json={member: definition["example"] for member, definition in members.items()})
+    response = send(name, json={member: definition.get("example", 1) for member, definition in members.items()})
 
     assert response.status_code < 300
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_allow_is_one_of_those_shown(name, send):
-    header = OPERATIONS[name][2]["responses"]["405"]["headers"]["Allow"]
+    header = OPERATIONS[name].definition["responses"]["405"]["headers"]["Allow"]
 
     response = send(name, method="PATCH")
 
     assert response.headers["Allow"] in values_of(header).values()
 
 
-@pytest.mark.parametrize("name", ["create_user", "create_post"])
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("create_")])
 def test_the_location_shown_is_that_of_the_first(name, send, stored):
-    header = OPERATIONS[name][2]["responses"]["201"]["headers"]["Location"]
+    header = OPERATIONS[name].definition["responses"]["201"]["headers"]["Location"]
     stored(name)
 
     response = send(name)
@@ -262,7 +360,7 @@ def test_the_location_shown_is_that_of_the_first(name, send, stored):
 
 
 def test_the_retry_after_shown_is_received(send, cut_off):
-    header = OPERATIONS["get_readiness"][2]["responses"]["503"]["headers"]["Retry-After"]
+    header = OPERATIONS["get_readiness"].definition["responses"]["503"]["headers"]["Retry-After"]
 
     response = send("get_readiness", cut_off)
 
@@ -270,7 +368,7 @@ def test_the_retry_after_shown_is_received(send, cut_off):
 
 
 def test_the_link_shown_leads_from_the_first_page_to_the_second(client, make_user, make_post):
-    header = OPERATIONS["list_posts"][2]["responses"]["200"]["headers"]["Link"]
+    header = OPERATIONS["list_posts"].definition["responses"]["200"]["headers"]["Link"]
     make_user()
     for _ in range(21):
         make_post(user_id=1)

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine
 
 from api import db
 from tests.applications import application
+from tests.resources import RESOURCES
 from tests.test_every_operation import OPERATIONS, assert_problem, each, send, state
 
 SECRET = "inner-workings"
@@ -19,12 +20,12 @@ UNREACHABLE = ["sqlite:////no/such/folder/api.db", "postgresql+psycopg://nobody@
 every_write = each([operation for operation in OPERATIONS if operation.method != "GET"])
 every_read = each([operation for operation in OPERATIONS if operation.method == "GET"])
 every_with_database = each([operation for operation in OPERATIONS if operation.name != "get_liveness"])
-every_with_tables = each([operation for operation in OPERATIONS if "health" not in operation.url])
+every_with_tables = each([operation for operation in OPERATIONS if operation.table in RESOURCES])
 
 # A trigger on a table, its work such that only COMMIT finds it wanting.
 _BREAK = {
     "sqlite": (
-        f'CREATE TABLE "{SECRET}" (id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)',
+        f'CREATE TABLE "{SECRET}" (id INTEGER REFERENCES {{table}} (id) DEFERRABLE INITIALLY DEFERRED)',
         f'CREATE TRIGGER broken AFTER {{event}} ON {{table}} BEGIN INSERT INTO "{SECRET}" VALUES (-1); END',
     ),
     "postgresql": (
@@ -47,7 +48,7 @@ class Breakage:
 
     def __init__(self, engine, operation):
         self._engine = engine
-        self._names = {"event": _EVENTS[operation.method], "table": operation.template.split("/")[1]}
+        self._names = {"event": _EVENTS[operation.method], "table": operation.table}
 
     def begin(self):
         self._run(_BREAK)
@@ -72,7 +73,7 @@ def breakage(app, operation):
 
 
 @every_write
-def test_500_when_the_commit_fails_and_nothing_is_stored(client, post, breakage, operation, caplog):
+def test_500_when_the_commit_fails_and_nothing_is_stored(client, rows, breakage, operation, caplog):
     before = state(client)
 
     response = send(client, operation)
@@ -85,7 +86,7 @@ def test_500_when_the_commit_fails_and_nothing_is_stored(client, post, breakage,
 
 
 @every_write
-def test_the_request_after_a_failed_commit_is_fine(request, client, app, post, operation):
+def test_the_request_after_a_failed_commit_is_fine(request, client, app, rows, operation):
     with app.app.app_context():
         breakage = Breakage(db.engine, operation)
     breakage.begin()
@@ -156,7 +157,7 @@ def test_503_when_the_database_is_not_there(unreachable, operation):
 
 @every_with_database
 def test_400_comes_before_503(unreachable, operation):
-    response = send(unreachable, operation, f"{operation.url}?x=1")
+    response = send(unreachable, operation, f"{operation.url()}?x=1")
 
     assert response.status_code == 400
 
@@ -169,20 +170,20 @@ def hurried(database_url):
 
 
 @pytest.fixture
-def locked(app, post, database_url):
+def locked(app, rows, database_url):
     """Another connection has the tables locked against writes."""
     engine = create_engine(database_url)
     with engine.connect() as other:
         if engine.dialect.name == "sqlite":
             other.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            other.exec_driver_sql("LOCK TABLE users, posts IN EXCLUSIVE MODE")
+            other.exec_driver_sql(f"LOCK TABLE {', '.join(RESOURCES)} IN EXCLUSIVE MODE")
         yield other
     engine.dispose()
 
 
 @every_write
-def test_503_when_the_database_is_locked_for_too_long(hurried, post, locked, operation):
+def test_503_when_the_database_is_locked_for_too_long(hurried, rows, locked, operation):
     before = state(hurried)
 
     response = send(hurried, operation)
@@ -221,7 +222,7 @@ def read_only(database_url):
 
 
 @every_write
-def test_503_when_the_database_takes_no_writes(post, read_only, operation):
+def test_503_when_the_database_takes_no_writes(rows, read_only, operation):
     before = state(read_only)
 
     response = send(read_only, operation)
@@ -232,5 +233,5 @@ def test_503_when_the_database_takes_no_writes(post, read_only, operation):
 
 
 @every_read
-def test_200_for_reads_when_the_database_takes_no_writes(read_only, post, operation):
+def test_200_for_reads_when_the_database_takes_no_writes(read_only, rows, operation):
     assert send(read_only, operation).status_code == 200

@@ -1,27 +1,27 @@
 """How the project is laid out: who may import whom, which names there are, what belongs together."""
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-import yaml
 
-from api import health, posts, users
 from api.app import operations
+from tests.resources import CONTRACT, OPERATIONS, RESOURCES
 
 ROOT = Path(__file__).parent.parent
 API = ROOT / "api"
-CONTRACT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
-HANDLERS = {"users": users, "posts": posts, "health": health}
+# The module of handlers that each tag of the contract has.
+HANDLERS = {tag["name"]: import_module(f"api.{tag['name']}") for tag in CONTRACT.document["tags"]}
 
-# What each module imports of `api`, at most; everything points down, towards the end of the table.
+# What each module imports of `api`, at most; everything points down, towards the end of the table. The row `resource`
+# is that of every module of handlers whose tag is a table.
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"app", "config", "database", "health", "migrations", "seed"},
     "__init__": {"app", "database"},  # hands them on
-    "app": {"config", "database", "health", "posts", "users"},
-    "users": {"database", "database.shape", "models", "paging", "schemas"},
-    "posts": {"database", "database.shape", "models", "paging", "schemas"},
+    "app": {"config", "database", "health", "resource"},
+    "resource": {"database", "database.shape", "models", "paging", "schemas"},
     "health": {"database", "migrations"},
     "paging": {"database", "database.shape"},
     "schemas": {"models"},
@@ -40,7 +40,7 @@ MAY_IMPORT = {
 
 # Where a package is known. Whoever takes its place is a change of these modules alone.
 KNOWN_TO = {
-    "contractapp": {"app", "cli", "database.access", "database.errors", "health", "models", "paging", "posts", "users"},
+    "contractapp": {"app", "cli", "database.access", "database.errors", "health", "models", "paging", "resource"},
     "connexion": {"app"},
     "flask": {"cli", "database.access"},
     "werkzeug": set(),
@@ -61,12 +61,18 @@ MODULES = sorted(API.rglob("*.py"))
 
 def unit(path):
     """The row of the table that a module belongs to: its own name, or that of its folder."""
-    return row_of(".".join(path.relative_to(API).with_suffix("").parts).removesuffix(".__init__"))
+    return row_of(module_of(path))
+
+
+def module_of(path):
+    return ".".join(path.relative_to(API).with_suffix("").parts).removesuffix(".__init__")
 
 
 def row_of(name):
-    """The modules of `database` have a row each; the other folders are one row."""
+    """The modules of `database` have a row each; the other folders are one row, and so are the resources."""
     package, _, module = name.partition(".")
+    if package in RESOURCES:
+        return "resource"
     return f"{package}.{module}" if package == "database" and module else package
 
 
@@ -87,13 +93,13 @@ def _is_module(name):
 
 
 def imported_of_api(path):
-    """The rows of the table that a module imports, its own left out."""
+    """The rows of the table that a module imports, what it imports of its own folder left out."""
     home = {"create_app": "app", "db": "database"}  # what `api` itself hands on
     for name in imports(path):
         package, _, rest = name.partition(".")
         if package == "api" and rest:
             module = home.get(rest, rest)
-            if row_of(module) != unit(path):
+            if row_of(module) != unit(path) or (module in RESOURCES and module != module_of(path)):
                 yield row_of(module)
 
 
@@ -158,12 +164,7 @@ def test_no_module_has_a_name_that_says_nothing():
 
 
 def test_every_operation_has_the_handler_of_its_name_in_the_module_of_its_tag():
-    tags = {
-        definition["operationId"]: definition["tags"]
-        for path_item in CONTRACT["paths"].values()
-        for method, definition in path_item.items()
-        if method != "parameters"
-    }
+    tags = {operation.name: operation.definition["tags"] for operation in OPERATIONS.values()}
 
     handlers = {name: [module] for module, found in HANDLERS.items() for name in operations(found)}
 
@@ -171,16 +172,18 @@ def test_every_operation_has_the_handler_of_its_name_in_the_module_of_its_tag():
 
 
 def test_every_operation_has_a_test_file_that_says_so():
-    lines = {
-        f"test_{definition['operationId']}.py": f'"""{method.upper()} {path}."""'
-        for path, path_item in CONTRACT["paths"].items()
-        for method, definition in path_item.items()
-        if method != "parameters"
-    }
+    """So that no operation goes missing either: its file would stay behind."""
+    lines = {f"test_{name}.py": f'"""{found.method} {found.path}."""' for name, found in OPERATIONS.items()}
 
     found = {path.name: path.read_text().split("\n", 1)[0] for path in (ROOT / "tests" / "operations").glob("test_*")}
 
     assert found == lines
+
+
+def test_every_resource_has_a_file_that_makes_its_rows_for_tests():
+    found = {path.name for path in (ROOT / "tests" / "operations").glob("make_*")}
+
+    assert found == {f"make_{resource.name}.py" for resource in RESOURCES.values()}
 
 
 @pytest.mark.parametrize("name", HANDLERS)

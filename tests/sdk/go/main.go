@@ -32,11 +32,11 @@ func said(err error) string {
 	}
 	switch problem := refused.Model().(type) {
 	case api.BadRequestProblem:
-		places := []string{}
-		for _, fault := range problem.Errors {
-			places = append(places, fault.In+fault.Pointer)
-		}
-		return fmt.Sprint(problem.Status, " ", problem.Type, " ", strings.Join(places, " "))
+		return refusal(problem.Status, problem.Type, problem.Errors)
+	case api.UserRefusedProblem:
+		return refusal(problem.Status, problem.Type, problem.Errors)
+	case api.PostRefusedProblem:
+		return refusal(problem.Status, problem.Type, problem.Errors)
 	case api.Problem:
 		if problem.Status == 404 {
 			return fmt.Sprint(problem.Status, " ", problem.Type, " ", problem.Detail)
@@ -45,6 +45,15 @@ func said(err error) string {
 	default:
 		panic(err)
 	}
+}
+
+// refusal is a 400 in a line.
+func refusal(status int32, kind string, faults []api.FieldError) string {
+	places := []string{}
+	for _, fault := range faults {
+		places = append(places, fault.In+fault.Pointer)
+	}
+	return fmt.Sprint(status, " ", kind, " ", strings.Join(places, " "))
 }
 
 // pages is the ids of the user's posts, page by page.

@@ -1,5 +1,6 @@
 // The life of a user and their posts, through the generated client on Java's own HTTP client.
 
+import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.io.PrintStream;
@@ -17,15 +18,17 @@ import org.openapitools.client.Configuration;
 import org.openapitools.client.api.HealthApi;
 import org.openapitools.client.api.PostsApi;
 import org.openapitools.client.api.UsersApi;
-import org.openapitools.client.model.BadRequestProblem;
+import org.openapitools.client.model.FieldError;
 import org.openapitools.client.model.Health;
 import org.openapitools.client.model.NewPost;
 import org.openapitools.client.model.NewUser;
 import org.openapitools.client.model.Post;
 import org.openapitools.client.model.PostChanges;
+import org.openapitools.client.model.PostRefusedProblem;
 import org.openapitools.client.model.Problem;
 import org.openapitools.client.model.User;
 import org.openapitools.client.model.UserChanges;
+import org.openapitools.client.model.UserRefusedProblem;
 
 public class Scenario {
     static final PrintStream OUT = new PrintStream(System.out, true, StandardCharsets.UTF_8);
@@ -34,25 +37,44 @@ public class Scenario {
         void run() throws ApiException;
     }
 
+    /** The 400 of an operation in a line, from the body of the answer. */
+    interface Refusal {
+        String read(String body) throws IOException;
+    }
+
+    static final ObjectMapper MAPPER = Configuration.getDefaultApiClient().getObjectMapper();
+
+    static final Refusal USER = body -> {
+        UserRefusedProblem problem = MAPPER.readValue(body, UserRefusedProblem.class);
+        return line(problem.getStatus(), problem.getType().getValue(), problem.getErrors());
+    };
+
+    static final Refusal POST = body -> {
+        PostRefusedProblem problem = MAPPER.readValue(body, PostRefusedProblem.class);
+        return line(problem.getStatus(), problem.getType().getValue(), problem.getErrors());
+    };
+
+    static String line(int status, String type, List<FieldError> errors) {
+        return status + " " + type + " " + errors.stream()
+            .map(fault -> fault.getIn() + fault.getPointer()).collect(Collectors.joining(" "));
+    }
+
     /** A problem in a line, by the members of its type. */
-    static String said(Call call) throws IOException {
+    static String said(Refusal refusal, Call call) throws IOException {
         ApiException error = null;
         try {
             call.run();
         } catch (ApiException thrown) {
             error = thrown;
         }
-        var mapper = Configuration.getDefaultApiClient().getObjectMapper();
-        if (error.getCode() != 400) {
-            Problem problem = mapper.readValue(error.getResponseBody(), Problem.class);
-            check(problem.getType() == Problem.TypeEnum.ABOUT_BLANK);
-            check(problem.getStatus() == error.getCode());
-            return problem.getStatus() + " " + problem.getType() + " "
-                + (problem.getStatus() == 404 ? problem.getDetail() : problem.getTitle());
+        if (error.getCode() == 400) {
+            return refusal.read(error.getResponseBody());
         }
-        BadRequestProblem problem = mapper.readValue(error.getResponseBody(), BadRequestProblem.class);
-        return problem.getStatus() + " " + problem.getType() + " " + problem.getErrors().stream()
-            .map(fault -> fault.getIn() + fault.getPointer()).collect(Collectors.joining(" "));
+        Problem problem = MAPPER.readValue(error.getResponseBody(), Problem.class);
+        check(problem.getType() == Problem.TypeEnum.ABOUT_BLANK);
+        check(problem.getStatus() == error.getCode());
+        return problem.getStatus() + " " + problem.getType() + " "
+            + (problem.getStatus() == 404 ? problem.getDetail() : problem.getTitle());
     }
 
     static void check(boolean fact) {
@@ -96,11 +118,11 @@ public class Scenario {
         user = users.updateUser(id, new UserChanges().email("zoe@example.org"));
         OUT.println("changed " + user.getId() + " " + user.getUsername() + " " + user.getEmail());
 
-        OUT.println(said(() -> users.createUser(new NewUser().username("").email("zoe"))));
-        OUT.println(said(() -> users.createUser(new NewUser().username("Zoë 李").email("other@example.com"))));
-        OUT.println(said(() -> users.createUser(new NewUser().username("other").email("zoe@example.org"))));
-        OUT.println(said(() -> posts.createPost(new NewPost().title("Post").content("Content").userId(999L))));
-        OUT.println(said(() ->
+        OUT.println(said(USER, () -> users.createUser(new NewUser().username("").email("zoe"))));
+        OUT.println(said(USER, () -> users.createUser(new NewUser().username("Zoë 李").email("other@example.com"))));
+        OUT.println(said(USER, () -> users.createUser(new NewUser().username("other").email("zoe@example.org"))));
+        OUT.println(said(POST, () -> posts.createPost(new NewPost().title("Post").content("Content").userId(999L))));
+        OUT.println(said(POST, () ->
             posts.createPost(new NewPost().title("Post").content("x".repeat(1_100_000)).userId(id))));
 
         for (int number = 1; number < 6; number++) {
@@ -112,9 +134,9 @@ public class Scenario {
         post = posts.updatePost(5L, new PostChanges().title("Last"));
         OUT.println("changed " + post.getId() + " " + post.getTitle());
         OUT.println("deleted " + posts.deletePost(5L).getMessage());
-        OUT.println(said(() -> posts.getPost(5L)));
+        OUT.println(said(POST, () -> posts.getPost(5L)));
         OUT.println("deleted " + users.deleteUser(id).getMessage());
-        OUT.println(said(() -> users.getUser(id)));
+        OUT.println(said(USER, () -> users.getUser(id)));
         OUT.println("pages " + pages(posts, id));
         Health health = new HealthApi().getLiveness();
         check(health.getStatus() == Health.StatusEnum.OK);
@@ -127,7 +149,7 @@ public class Scenario {
         NewUser ada = new NewUser().username("ada").email("ada@example.com");
         for (int status : new int[] {400, 405, 408, 413, 415, 500, 503}) {
             Map<String, String> preferred = Map.of("Prefer", "code=" + status);
-            OUT.println("mock " + said(() -> mocked.createUser(ada, preferred)));
+            OUT.println("mock " + said(USER, () -> mocked.createUser(ada, preferred)));
         }
         try {
             mocked.createUser(ada, Map.of("Prefer", "code=503"));

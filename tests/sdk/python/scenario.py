@@ -13,7 +13,6 @@ from users_and_posts_api_client.api.posts import create_post, delete_post, get_p
 from users_and_posts_api_client.api.users import create_user, delete_user, get_user, update_user
 from users_and_posts_api_client.models import (
     BadRequestProblem,
-    BadRequestProblemType,
     Health,
     HealthStatus,
     Message,
@@ -21,19 +20,23 @@ from users_and_posts_api_client.models import (
     NewUser,
     Post,
     PostChanges,
+    PostRefusedProblem,
     Problem,
     ProblemType,
     User,
     UserChanges,
+    UserRefusedProblem,
+    UserRefusedProblemType,
 )
 from users_and_posts_api_client.types import UNSET, Unset
 
-Parsed = User | Post | list[Post] | Message | Health | BadRequestProblem | Problem | None
+Refused = BadRequestProblem | UserRefusedProblem | PostRefusedProblem
+Parsed = User | Post | list[Post] | Message | Health | Refused | Problem | None
 
 
 def said(parsed: Parsed) -> str:
     """A problem in a line, by the fields of its type."""
-    if isinstance(parsed, BadRequestProblem):
+    if isinstance(parsed, Refused):
         places = " ".join(f"{fault.in_}{fault.pointer}" for fault in parsed.errors)
         return f"{parsed.status} {parsed.type_} {places}"
     assert isinstance(parsed, Problem), parsed
@@ -76,8 +79,8 @@ async def live(client: Client) -> None:
     refused = await create_user.asyncio(client=client, body=NewUser("", "zoe"))
     print(said(refused))
     refused = await create_user.asyncio(client=client, body=NewUser("Zoë 李", "other@example.com"))
-    assert isinstance(refused, BadRequestProblem)
-    assert refused.type_ is BadRequestProblemType.USERNAME_TAKEN
+    assert isinstance(refused, UserRefusedProblem)
+    assert refused.type_ is UserRefusedProblemType.USERNAME_TAKEN
     print(said(refused))
     print(said(await create_user.asyncio(client=client, body=NewUser("other", "zoe@example.org"))))
     print(said(await create_post.asyncio(client=client, body=NewPost("Post", "Content", 999))))
