@@ -25,6 +25,7 @@ class Contestant:
     title: str
     command: Command
     kind: str = "peer"  # ours, peer (with the ORM), core (without it) or limit
+    folder: Path = ROOT  # the checkout whose code is served
 
 
 def _python(*arguments: str) -> list[str]:
@@ -128,14 +129,14 @@ def start(contestant: Contestant, database_url: str, log: Path) -> Running:
         **os.environ,
         "DATABASE_URL": database_url,
         "API_LOG_LEVEL": "warning",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(contestant.folder),
         "PYTHONWARNINGS": "ignore",
     }
     began = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["taskset", "--cpu-list", str(SERVER_CORE), *contestant.command(port)],
-            cwd=ROOT,
+            cwd=contestant.folder,
             env=environ,
             stdout=output,
             stderr=subprocess.STDOUT,
