@@ -140,15 +140,79 @@ def test_names_are_unique_and_in_the_same_order_each_time():
 
 
 @pytest.mark.parametrize(
+    ("schema", "other"),
+    [
+        ({"type": "integer", "format": "int32"}, "int64"),
+        ({"type": "number", "format": "double"}, "float"),
+        ({"type": "string", "format": "date-time"}, "date"),
+        ({"type": "string", "format": "date"}, "email"),
+        ({"type": "string", "format": "a-format-of-tomorrow"}, "date"),
+    ],
+)
+def test_every_format_has_another(schema, other):
+    assert changed(schema, "another format")["format"] == other
+
+
+@pytest.mark.parametrize(
+    ("schema", "default"),
+    [
+        ({"type": "integer", "default": 5}, 4),
+        ({"type": "number", "default": 0.5}, -0.5),
+        ({"type": "boolean", "default": True}, False),
+        ({"type": "string", "default": "a"}, "ax"),
+        ({"type": "string", "default": "a", "enum": ["a", "b"]}, "b"),
+        ({"type": "array", "items": {"type": "string"}, "default": ["a"]}, []),
+    ],
+)
+def test_every_default_has_another(schema, default):
+    assert changed(schema, "another default")["default"] == default
+
+
+def changed(schema, what):
+    document = {"paths": {}, "components": {"schemas": {"Thing": schema}}}
+    (mutant,) = (mutant for mutant in mutants(document) if mutant.what == what)
+    return mutant.applied(document)["components"]["schemas"]["Thing"]
+
+
+SHARED = {
+    "paths": {
+        "/things": {
+            "get": {"operationId": "list_things", "parameters": [{"$ref": "#/components/parameters/limit"}]},
+            "post": {"operationId": "create_thing", "requestBody": {"$ref": "#/components/schemas/NewThing"}},
+        },
+        "/things/{thing_id}": {
+            "parameters": [{"$ref": "#/components/parameters/thing_id"}],
+            "get": {"operationId": "get_thing", "responses": {"200": {"$ref": "#/components/schemas/Thing"}}},
+            "delete": {"operationId": "delete_thing", "responses": {"200": {"$ref": "#/components/schemas/Message"}}},
+        },
+        "/parts": {"get": {"operationId": "list_parts", "parameters": [{"$ref": "#/components/parameters/limit"}]}},
+        "/parts/{part_id}": {
+            "delete": {"operationId": "delete_part", "responses": {"200": {"$ref": "#/components/schemas/Message"}}}
+        },
+    },
+    "components": {
+        "parameters": {"limit": {}, "thing_id": {"schema": {"$ref": "#/components/schemas/Id"}}},
+        "schemas": {
+            "Id": {},
+            "Message": {},
+            "NewThing": {"required": []},
+            "Thing": {"properties": {"id": {"$ref": "#/components/schemas/Id"}}},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
     ("place", "operations"),
     [
         ((), []),
-        (("paths", "/users", "get", "responses"), ["list_users"]),
-        (("paths", "/users/{user_id}", "parameters", 0), ["get_user", "update_user", "delete_user"]),
-        (("components", "schemas", "NewPost", "required"), ["create_post"]),
-        (("components", "schemas", "Message"), ["delete_user", "delete_post"]),
-        (("components", "parameters", "limit"), ["list_users", "list_posts"]),
+        (("paths", "/things", "get", "responses"), ["list_things"]),
+        (("paths", "/things/{thing_id}", "parameters", 0), ["get_thing", "delete_thing"]),
+        (("components", "schemas", "NewThing", "required"), ["create_thing"]),
+        (("components", "schemas", "Message"), ["delete_thing", "delete_part"]),
+        (("components", "schemas", "Id"), ["get_thing", "delete_thing"]),
+        (("components", "parameters", "limit"), ["list_things", "list_parts"]),
     ],
 )
 def test_the_operations_that_a_place_is_part_of(place, operations):
-    assert operations_at(CONTRACT, place) == operations
+    assert operations_at(SHARED, place) == operations

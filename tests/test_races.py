@@ -67,7 +67,7 @@ def held_up(client, database_url):
             time.sleep(0.15)
             assert not answer.done()  # or there was no race
             getattr(other, end)()
-            return answer.result(timeout=10)
+            return answer.result()  # however long it takes: the machine may have other things to do
 
     yield send
     engine.dispose()

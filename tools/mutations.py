@@ -9,8 +9,16 @@ Place = tuple[str | int, ...]
 
 METHODS = ("get", "put", "post", "delete")
 LIMITS = ("minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "minProperties", "maxProperties")
-OTHER_TYPE = {"string": "integer", "integer": "string", "array": "object", "object": "array"}
-OTHER_FORMAT = {"int32": "int64", "int64": "int32", "email": "date", "uri-reference": "date"}
+OTHER_TYPE = {
+    "string": "integer",
+    "integer": "string",
+    "number": "string",
+    "boolean": "string",
+    "array": "object",
+    "object": "array",
+}
+# Of a number the other width; any other becomes a date, and a date an e-mail address.
+OTHER_FORMAT = {"int32": "int64", "int64": "int32", "float": "double", "double": "float", "date": "email"}
 OTHER_PLACE = {"query": "header", "header": "query"}
 
 
@@ -53,11 +61,11 @@ def mutants(document: Document) -> Iterator[Mutant]:
         ("schemas", _schema),
         ("parameters", _parameter),
         ("headers", _header),
-        ("links", _link),
         ("responses", _response),
     ):
         for name, component in components.get(kind, {}).items():
             yield from changes(("components", kind, name), component)
+    yield from _links(document)
 
 
 def operations_at(document: Document, place: Place) -> list[str]:
@@ -126,9 +134,8 @@ def _response(place: Place, response: Document) -> Iterator[Mutant]:
     for name, header in response.get("headers", {}).items():
         yield Mutant((*place, "headers"), f"{name} dropped", _drop(name))
         yield from _header((*place, "headers", name), header)
-    for name, link in response.get("links", {}).items():
+    for name in response.get("links", {}):
         yield Mutant((*place, "links"), f"{name} dropped", _drop(name))
-        yield from _link((*place, "links", name), link)
 
 
 def _content(place: Place, node: Document) -> Iterator[Mutant]:
@@ -144,14 +151,27 @@ def _header(place: Place, header: Document) -> Iterator[Mutant]:
         yield from _schema((*place, "schema"), header["schema"])
 
 
-def _link(place: Place, link: Document) -> Iterator[Mutant]:
-    if "$ref" in link:
-        return
-    other = "list_users" if link["operationId"] != "list_users" else "list_posts"
-    yield Mutant(place, "leads elsewhere", _set(operationId=other))
-    for name in link.get("parameters", {}):
-        yield Mutant((*place, "parameters"), f"{name} dropped", _drop(name))
-        yield Mutant((*place, "parameters"), f"{name} from elsewhere", _set(**{name: "$response.body#/nothing"}))
+def _links(document: Document) -> Iterator[Mutant]:
+    """The changes of each link: to another operation, the first of the contract that it does not lead to."""
+    operations = [
+        item[method]["operationId"] for item in document["paths"].values() for method in METHODS if method in item
+    ]
+    for place, link in _links_in(document, ()):
+        other = next((name for name in operations if name != link["operationId"]), "nothing")
+        yield Mutant(place, "leads elsewhere", _set(operationId=other))
+        for name in link.get("parameters", {}):
+            yield Mutant((*place, "parameters"), f"{name} dropped", _drop(name))
+            yield Mutant((*place, "parameters"), f"{name} from elsewhere", _set(**{name: "$response.body#/nothing"}))
+
+
+def _links_in(node: Any, place: Place) -> Iterator[tuple[Place, Document]]:
+    """Every link that is written in the document, where it stands."""
+    members = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, member in members:
+        if key == "links":
+            yield from (((*place, key, name), link) for name, link in member.items() if "operationId" in link)
+        else:
+            yield from _links_in(member, (*place, key))
 
 
 def _schema(place: Place, schema: Document) -> Iterator[Mutant]:
@@ -169,8 +189,8 @@ def _schema(place: Place, schema: Document) -> Iterator[Mutant]:
 
 def _keywords(schema: Document) -> Iterator[tuple[str, Callable[[Any], object]]]:
     """The changes of a schema that are none of its members'."""
-    kind = schema["type"]
-    yield f"type {OTHER_TYPE[kind]}", _set(type=OTHER_TYPE[kind])
+    other = OTHER_TYPE[schema["type"]]
+    yield f"type {other}", _set(type=other)
     yield "nullable", _set(nullable=True)
     for limit in LIMITS:
         if limit in schema:
@@ -183,9 +203,9 @@ def _keywords(schema: Document) -> Iterator[tuple[str, Callable[[Any], object]]]
     if "pattern" in schema:
         yield "another pattern", _set(pattern="^nothing but this$")
     if "format" in schema:
-        yield "another format", _set(format=OTHER_FORMAT[schema["format"]])
+        yield "another format", _set(format=OTHER_FORMAT.get(schema["format"], "date"))
     if "default" in schema:
-        yield "another default", _set(default=schema["default"] - 1)
+        yield "another default", _set(default=_other_default(schema))
     for value in schema.get("enum", ()):
         yield f"{value} no longer allowed", _set(enum=[other for other in schema["enum"] if other != value])
     if "enum" in schema:
@@ -193,6 +213,17 @@ def _keywords(schema: Document) -> Iterator[tuple[str, Callable[[Any], object]]]
     for name in schema.get("properties", {}):
         if name not in schema.get("required", ()):
             yield f"{name} required", _set(required=[*schema.get("required", ()), name])
+
+
+def _other_default(schema: Document) -> Any:
+    """Another value of the same kind; of a list of values another of them."""
+    default = schema["default"]
+    others = [value for value in schema.get("enum", ()) if value != default]
+    if others:
+        return others[0]
+    if isinstance(default, bool):
+        return not default
+    return default - 1 if isinstance(default, int | float) else [] if isinstance(default, list) else f"{default}x"
 
 
 def _drop(key: str | int) -> Callable[[Any], object]:
