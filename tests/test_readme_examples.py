@@ -36,19 +36,19 @@ def served(tmp_path):
         yield f"127.0.0.1:{port}"
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        server.wait()
 
 
 def wait_for(url, server):
-    for _ in range(200):
+    """However long it takes to start: the machine may have other things to do."""
+    while server.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=5).close()
         except OSError:
-            assert server.poll() is None, "the server stopped"
             time.sleep(0.05)
         else:
             return
-    pytest.fail("the server did not start")
+    pytest.fail("the server stopped")
 
 
 def test_every_curl_line_has_its_output():
