@@ -1,7 +1,9 @@
 """Flask's promises inside compiled operations: each case runs on stock Connexion too, and both must tell the same."""
 
 import copy
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -315,6 +317,61 @@ def hooks_run_in_flasks_order(app, log):
 def teardown_request_gets_the_error(app, log):
     app.teardown_request(lambda error: log.append(("request", repr(error))))
     app.teardown_appcontext(lambda error: log.append(("appcontext", repr(error))))
+
+    def view():
+        raise Boom("bad")
+
+    return view
+
+
+@case(GET)
+def teardown_appcontext_gets_the_error(app, log):
+    app.teardown_appcontext(lambda error: log.append(("appcontext", repr(error))))
+
+    def view():
+        raise Boom("bad")
+
+    return view
+
+
+@case(GET)
+def teardown_appcontext_gets_the_error_after_the_request_was_used(app, log):
+    app.teardown_appcontext(lambda error: log.append(("appcontext", repr(error))))
+
+    def view():
+        raise Boom(flask.request.path)
+
+    return view
+
+
+@case(GET)
+def teardown_request_gets_an_error_that_flask_answered(app, log):
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.register_error_handler(500, lambda error: ({"answered": repr(error.original_exception)}, 500))
+    app.teardown_request(lambda error: log.append(("request", repr(error))))
+    app.teardown_appcontext(lambda error: log.append(("appcontext", repr(error))))
+
+    def view():
+        raise Boom("bad")
+
+    return view
+
+
+@case(GET)
+def teardown_appcontext_gets_an_error_that_flask_answered(app, log):
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.register_error_handler(500, lambda error: ({"answered": repr(error.original_exception)}, 500))
+    app.teardown_appcontext(lambda error: log.append(("appcontext", repr(error))))
+
+    def view():
+        raise Boom("bad")
+
+    return view
+
+
+@case(GET)
+def an_error_that_flask_answers_without_a_handler(app, _):
+    app.config["PROPAGATE_EXCEPTIONS"] = False
 
     def view():
         raise Boom("bad")
@@ -706,3 +763,20 @@ def test_what_is_not_used_is_not_built(compiled, contract, ask):
     assert (unused.json(), built) == ({"g": False}, [])
     assert ask(app, "GET", "/things?used=true").json() == {"path": "/things"}
     assert len(built) == 1
+
+
+@pytest.mark.parametrize("hook", ["teardown_appcontext", "teardown_request", "after_request"])
+def test_an_application_that_nobody_holds_is_freed(hook, compiled, contract, ask):
+    def get_thing():
+        return {}
+
+    document = contract({"/things": {"get": {"operationId": "get_thing"}}})
+    app = compiled(document, get_thing, inline=["get_thing"])  # in no thread, which might not have let go of it yet
+    getattr(app.app, hook)(lambda given: given)
+    assert ask(app, "GET", "/things").status == 200
+    freed = [weakref.ref(app), weakref.ref(app.app)]
+
+    del app
+    gc.collect()
+
+    assert [reference() for reference in freed] == [None, None]

@@ -2,12 +2,23 @@
 
 What a request does not use it does not pay for: `request`, `session` and the URL adapter are built on first use,
 and Flask's own dispatch runs only where hooks, signals, a session or a subclass of Flask call for it.
+
+This is the one module that uses what Flask does not promise. Each use, and why nothing promised does:
+
+- `RequestContext` and `AppContext` are subclassed, and `_cv_request` and `_cv_app` hold them: Flask's own contexts
+  build the request and open the session when they are pushed, which halves the speed where nobody reads either.
+- `_cv_tokens`, `_after_request_functions` and `_SESSION` are attributes of those classes, set here because the
+  constructor that sets them is put off.
+- `_got_first_request` makes Flask refuse hooks that come too late; only Flask's own dispatch sets it.
+
+Flask 3.2 merges the two contexts and hands the result to methods that take none today (`process_response`,
+`full_dispatch_request`): it needs another version of this module. `tests/test_flask.py` compares each promise with
+stock Connexion, under the oldest and the newest Flask.
 """
 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any
 
 import flask
@@ -20,6 +31,8 @@ from contractapp.answers import Answer
 from contractapp.compile.operation import CompiledOperation
 from contractapp.compile.response import from_werkzeug
 from contractapp.problems import Problem
+
+Teardown = Callable[[BaseException | None], Any]
 
 _SIGNALS = (flask.request_started, flask.request_finished, flask.request_tearing_down, flask.got_request_exception)
 
@@ -68,6 +81,7 @@ class FlaskRunner:
         self._always_dispatch = True
         self._handles_errors = True
         self._has_sessions = True
+        self._teardowns: Sequence[Teardown] = ()
 
     def prepare(self, endpoints: Mapping[str, CompiledOperation]) -> None:
         """Look at the hooks once, and let Flask's own dispatch reach the compiled handlers."""
@@ -78,10 +92,15 @@ class FlaskRunner:
             app.teardown_request_funcs,
             app.url_value_preprocessors,
         )
-        self._always_dispatch = type(app) is not flask.Flask or any(any(found.values()) for found in hooks)
+        self._always_dispatch = (
+            type(app) is not flask.Flask
+            or not app.config["PROPAGATE_EXCEPTIONS"]  # Connexion sets it; without it Flask itself answers errors
+            or any(any(found.values()) for found in hooks)
+        )
         self._has_sessions = bool(app.secret_key)
         handlers = [f for codes in app.error_handler_spec.values() for by_class in codes.values() for f in by_class]
         self._handles_errors = len(handlers) > 1  # the one is Connexion's, for HTTP exceptions
+        self._teardowns = [app.ensure_sync(function) for function in reversed(app.teardown_appcontext_funcs)]
         for endpoint in endpoints:
             app.view_functions[endpoint] = self._view(app.view_functions[endpoint])
         # From here on Flask refuses further hooks, as it does after the first request that it dispatches itself.
@@ -98,7 +117,7 @@ class FlaskRunner:
         return self._run_lazily(call)
 
     def _run_lazily(self, call: Call) -> Answer:
-        context = _LazyRequestContext(self.app, call.environ)
+        context = _LazyRequestContext(self.app, call.environ, self._teardowns)
         with context:
             try:
                 answer = call.handle()
@@ -155,14 +174,21 @@ class FlaskRunner:
         return self._has_sessions and any(name == b"cookie" for name, _ in call.scope["headers"])
 
 
+# Where a request context keeps its session: under a property since Flask 3.1.3, as a plain attribute before.
+_SESSION = "_session" if hasattr(RequestContext, "session") else "session"
+
+
 class _LazyRequestContext(RequestContext):
     """A request context that builds its request, URL adapter and session on first use."""
 
-    _BUILT_ON_USE = frozenset({"request", "url_adapter", "flashes", "_session"})
+    _BUILT_ON_USE = frozenset({"request", "url_adapter", "flashes", _SESSION})
 
-    def __init__(self, app: flask.Flask, make_environ: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, app: flask.Flask, make_environ: Callable[[], dict[str, Any]], teardowns: Sequence[Teardown]
+    ) -> None:
         self.app = app
         self._make_environ = make_environ
+        self._teardowns = teardowns
         self._after_request_functions = []
         self._cv_tokens = []
 
@@ -174,7 +200,7 @@ class _LazyRequestContext(RequestContext):
         self._cv_tokens, self._after_request_functions = tokens, functions
         interface = self.app.session_interface
         session = interface.open_session(self.app, self.request)  # an empty session is falsy
-        self._session = interface.make_null_session(self.app) if session is None else session
+        setattr(self, _SESSION, interface.make_null_session(self.app) if session is None else session)
         if self.url_adapter is not None:
             self.match_request()
         return self.__dict__[name]
@@ -185,7 +211,7 @@ class _LazyRequestContext(RequestContext):
 
     def copy(self) -> RequestContext:
         """For `flask.copy_current_request_context`: a context of Flask's own."""
-        return RequestContext(self.app, self.request.environ, request=self.request, session=self._session)
+        return RequestContext(self.app, self.request.environ, request=self.request, session=getattr(self, _SESSION))
 
     def push(self) -> None:
         if "request" in self.__dict__:  # pushed again, by stream_with_context or a copy
@@ -194,7 +220,7 @@ class _LazyRequestContext(RequestContext):
         around = _cv_app.get(None)
         app_context = None
         if around is None or around.app is not self.app:  # as in Flask: a stream keeps the `g` of its request
-            app_context = _AppContext(self.app)
+            app_context = _AppContext(self.app, self._teardowns)
             app_context.push()
         self._cv_tokens.append((_cv_request.set(self), app_context))
 
@@ -211,6 +237,10 @@ class _LazyRequestContext(RequestContext):
 class _AppContext(AppContext):
     """Flask's application context; signals that nobody receives are not sent."""
 
+    def __init__(self, app: flask.Flask, teardowns: Sequence[Teardown]) -> None:
+        super().__init__(app)
+        self._teardowns = teardowns
+
     def push(self) -> None:
         self._cv_tokens.append(_cv_app.set(self))
         if flask.appcontext_pushed.receivers:
@@ -226,13 +256,7 @@ class _AppContext(AppContext):
             flask.appcontext_popped.send(self.app, _async_wrapper=self.app.ensure_sync)
 
     def _tear_down(self, exc: BaseException | None) -> None:
-        for function in reversed(self.app.teardown_appcontext_funcs):
-            _ensure_sync(self.app, function)(exc)
+        for function in self._teardowns:
+            function(exc)
         if flask.appcontext_tearing_down.receivers:
             flask.appcontext_tearing_down.send(self.app, _async_wrapper=self.app.ensure_sync, exc=exc)
-
-
-@lru_cache(maxsize=256)
-def _ensure_sync(app: flask.Flask, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Flask's answer, asked for once: whether a function is asynchronous does not change."""
-    return app.ensure_sync(function)
