@@ -28,7 +28,7 @@ def test_the_page_names_every_argument_and_every_option_left_to_stock():
     import inspect
 
     from contractapp import ContractApp
-    from contractapp.app import _OPTIONS_LEFT_TO_STOCK
+    from contractapp.serve.connexion import OPTIONS_LEFT_TO_STOCK
 
     text = PAGE.read_text()
     own = set(inspect.signature(ContractApp).parameters) - {
@@ -39,4 +39,4 @@ def test_the_page_names_every_argument_and_every_option_left_to_stock():
     }
 
     assert set(re.findall(r"^\| `(\w+)` \| (?:`Workers|none|1048576|`Problem)", text, re.MULTILINE)) == own
-    assert all(f"`{option}`" in text for option in _OPTIONS_LEFT_TO_STOCK)
+    assert all(f"`{option}`" in text for option in OPTIONS_LEFT_TO_STOCK)

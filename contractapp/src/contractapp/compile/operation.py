@@ -7,10 +7,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from connexion.decorators.parameter import pythonic, sanitized, unwrap_decorators
-from connexion.frameworks.flask import flaskify_endpoint
-from connexion.operations import AbstractOperation, OpenAPIOperation
-
 from contractapp.answers import ProblemBody
 from contractapp.compile.body import Entity, RequestBody, entity_of
 from contractapp.compile.document import Unsupported, resolve
@@ -28,29 +24,33 @@ class CompiledOperation:
 
     def __init__(
         self,
-        operation: AbstractOperation,
-        document: Mapping[str, Any],
         *,
+        name: str,
+        method: str,
+        path: str,
+        function: Callable[..., Any],
+        argument_name: Callable[[str], str],
+        document: Mapping[str, Any],
         strict: bool,
-        pythonic_params: bool,
         validate_responses: bool,
         fallback: Callable[[Any], bytes],
         problem_body: ProblemBody,
     ) -> None:
-        if not isinstance(operation, OpenAPIOperation):
-            raise Unsupported("Swagger 2")
-        self.connexion = operation
-        self.function: Callable[..., Any] = operation.function
-        self.name: str = operation.operation_id
-        self.endpoint: str = flaskify_endpoint(operation.operation_id, operation.randomize_endpoint)
-        self.method: str = operation.method.upper()
-        path_item = resolve(document, document["paths"][operation.path])
-        definition = path_item[operation.method]
-        _refuse_unknown(operation, definition, document)
+        """Compile the operation at `path` and `method` (in lower case) of the document.
+
+        `argument_name` tells the handler's argument for the name of a parameter; `fallback` writes the JSON that
+        orjson does not.
+        """
+        self.name = name
+        self.method = method.upper()
+        self.function = function
+        path_item = resolve(document, document["paths"][path])
+        definition = path_item[method]
+        _refuse_unknown(path, method, function, definition.get("security", document.get("security")))
         if definition.get("servers") or path_item.get("servers"):
             raise Unsupported("servers of its own")
-        self._sanitise = pythonic if pythonic_params else sanitized
-        self._compile_parameters(_parameters(path_item, definition, document), strict=strict)
+        self._argument_name = argument_name
+        self._compile_parameters(path, _parameters(path_item, definition, document), strict=strict)
         self.body: RequestBody | None = None
         if "requestBody" in definition:
             if self.method in {"GET", "DELETE"}:
@@ -59,7 +59,7 @@ class CompiledOperation:
         self.responses = Responses(
             definition.get("responses", {}),
             document,
-            name=f"{self.method} {operation.path}",
+            name=f"{self.method} {path}",
             validate=validate_responses,
             fallback=fallback,
             problem_body=problem_body,
@@ -86,9 +86,9 @@ class CompiledOperation:
             arguments[argument] = parameter.read(text, faults)
         if query_string or self._has_query:
             for name, value in self._query.read(query_string, faults).items():
-                argument = self._query_arguments.get(name)
-                if argument is not None:
-                    arguments[argument] = value
+                taken_as = self._query_arguments.get(name)
+                if taken_as is not None:
+                    arguments[taken_as] = value
         if self._headers.parameters:
             self._headers.check(headers, faults)
         if self.body is not None and content is not None:
@@ -99,10 +99,10 @@ class CompiledOperation:
             raise InvalidRequest(errors=faults)
         return arguments
 
-    def _compile_parameters(self, parameters: Sequence[Parameter], *, strict: bool) -> None:
+    def _compile_parameters(self, path: str, parameters: Sequence[Parameter], *, strict: bool) -> None:
         by_name = {p.name: p for p in parameters if p.location == "path"}
-        names = [segment[1:-1] for segment in self.connexion.path.split("/") if segment.startswith("{")]
-        self._path = [(self._sanitise(name), by_name[name]) for name in names if name in by_name]
+        names = [segment[1:-1] for segment in path.split("/") if segment.startswith("{")]
+        self._path = [(self._argument_name(name), by_name[name]) for name in names if name in by_name]
         if len(self._path) != len(names) or len(by_name) != len(names):
             raise Unsupported("path parameters that do not match the path")
         query = [p for p in parameters if p.location == "query"]
@@ -111,14 +111,14 @@ class CompiledOperation:
         self._headers = Headers([p for p in parameters if p.location == "header"])
 
     def _bind_signature(self, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
-        signature = inspect.signature(unwrap_decorators(self.function))
+        signature = inspect.signature(inspect.unwrap(self.function))
         takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
         if _INJECTED in signature.parameters:
             raise Unsupported("a handler that takes context_")
-        names = {name: self._sanitise(name) for name in self._query.parameters}
+        names = {name: self._argument_name(name) for name in self._query.parameters}
         self._query_arguments = {k: v for k, v in names.items() if takes_any or v in signature.parameters}
         body = resolve(document, definition.get("requestBody", {})).get("x-body-name", "body")
-        body = self._sanitise(body)
+        body = self._argument_name(body)
         self._body_argument = body if self.body and (takes_any or body in signature.parameters) else None
 
     def signature_faults(self) -> list[str]:
@@ -132,7 +132,7 @@ class CompiledOperation:
         }
         if self._body_argument:
             always.add(self._body_argument)
-        signature = inspect.signature(unwrap_decorators(self.function)).parameters
+        signature = inspect.signature(inspect.unwrap(self.function)).parameters
         takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
         faults = [
             f"{self.name}: the handler does not take the path parameter {argument!r}."
@@ -163,14 +163,13 @@ def _parameters(
     return [Parameter(parameter, document) for parameter in found.values()]
 
 
-def _refuse_unknown(operation: OpenAPIOperation, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
-    if definition.get("security", document.get("security")):
+def _refuse_unknown(path: str, method: str, function: Callable[..., Any], security: object) -> None:
+    if security:
         raise Unsupported("security")
-    if operation.method not in {"get", "post", "put", "patch", "delete"}:
-        raise Unsupported(f"the method {operation.method}")
-    if inspect.iscoroutinefunction(unwrap_decorators(operation.function)) or inspect.isgeneratorfunction(
-        unwrap_decorators(operation.function)
-    ):
+    if method not in {"get", "post", "put", "patch", "delete"}:
+        raise Unsupported(f"the method {method}")
+    innermost = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(innermost) or inspect.isgeneratorfunction(innermost):
         raise Unsupported("an async or generator handler")
-    if any("{" in segment and not (segment[0] == "{" and segment[-1] == "}") for segment in operation.path.split("/")):
+    if any("{" in segment and not (segment[0] == "{" and segment[-1] == "}") for segment in path.split("/")):
         raise Unsupported("a path segment that is only partly a parameter")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin
 
 import orjson
-from connexion.datastructures import NoContent
+from connexion import NoContent
 from connexion.lifecycle import ConnexionResponse
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Response as WerkzeugResponse

@@ -23,14 +23,13 @@ from typing import Any
 
 import flask
 from a2wsgi.wsgi import build_environ
-from connexion import context as connexion_context
 from flask.ctx import AppContext, RequestContext
 from flask.globals import _cv_app, _cv_request
 
 from contractapp.answers import Answer
-from contractapp.compile.operation import CompiledOperation
 from contractapp.compile.response import from_werkzeug
 from contractapp.problems import Problem
+from contractapp.serve.connexion import ConnexionOperation, enter_context
 
 Teardown = Callable[[BaseException | None], Any]
 
@@ -43,7 +42,7 @@ class Call:
     __slots__ = ("arguments", "content", "operation", "scope")
 
     def __init__(
-        self, operation: CompiledOperation, scope: dict[str, Any], arguments: dict[str, Any], content: bytes
+        self, operation: ConnexionOperation, scope: dict[str, Any], arguments: dict[str, Any], content: bytes
     ) -> None:
         self.operation = operation
         self.scope = scope
@@ -83,7 +82,7 @@ class FlaskRunner:
         self._has_sessions = True
         self._teardowns: Sequence[Teardown] = ()
 
-    def prepare(self, endpoints: Mapping[str, CompiledOperation]) -> None:
+    def prepare(self, endpoints: Mapping[str, ConnexionOperation]) -> None:
         """Look at the hooks once, and let Flask's own dispatch reach the compiled handlers."""
         app = self.app
         hooks: Sequence[Mapping[Any, Any]] = (
@@ -108,10 +107,7 @@ class FlaskRunner:
 
     def run(self, call: Call) -> Answer:
         """The answer of the handler; runs in a worker thread."""
-        connexion_context._context.set({})  # noqa: SLF001  # the variables that Connexion's ContextMiddleware sets
-        connexion_context._operation.set(call.operation.connexion)  # noqa: SLF001
-        connexion_context._receive.set(call.receive)  # noqa: SLF001
-        connexion_context._scope.set(call.scope)  # noqa: SLF001
+        enter_context(call.operation.connexion, call.scope, call.receive)
         if self._always_dispatch or self._session_comes(call) or self._signals():
             return self._dispatch(call)
         return self._run_lazily(call)

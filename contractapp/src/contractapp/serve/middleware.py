@@ -15,10 +15,10 @@ from typing import Any
 from contractapp.answers import Answer, ProblemBody, problem_answer, send_answer
 from contractapp.asgi.documentation import Documentation
 from contractapp.compile.body import entity_of, read_body
-from contractapp.compile.operation import CompiledOperation
 from contractapp.compile.response import ContractBreach
 from contractapp.compile.routes import Routes
 from contractapp.problems import InternalError, MethodNotAllowed, NotFound, Problem, Unavailable
+from contractapp.serve.connexion import ConnexionOperation
 from contractapp.serve.flask import Call, FlaskRunner
 from contractapp.serve.workers import Workers
 
@@ -48,7 +48,7 @@ class ContractMiddleware:
         inline: frozenset[str],
         max_body_bytes: int,
         owns_unknown_paths: bool,
-        handled: Callable[[Problem], Exception | None],
+        error_for: Callable[[Problem], Exception | None],
         problem_body: ProblemBody,
     ) -> None:
         self.app = app
@@ -61,7 +61,7 @@ class ContractMiddleware:
         self._inline = inline
         self._max_body_bytes = max_body_bytes
         self._owns_unknown_paths = owns_unknown_paths
-        self._handled = handled
+        self._error_for = error_for
         self._problem_body = problem_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +96,7 @@ class ContractMiddleware:
         if operation is None or (method == "HEAD" and "HEAD" in route.operations):
             await self._stock(scope, receive, send)
             return None
-        if isinstance(operation, CompiledOperation):
+        if isinstance(operation, ConnexionOperation):
             return await self._run(operation, values, scope, receive, send)
         if method == _OPTIONS:
             return Answer(204, [(b"allow", route.allow.encode())], b"")
@@ -118,7 +118,7 @@ class ContractMiddleware:
         return match is not None and None not in match.route.operations.values()
 
     async def _run(
-        self, operation: CompiledOperation, values: list[str], scope: Scope, receive: Receive, send: Send
+        self, operation: ConnexionOperation, values: list[str], scope: Scope, receive: Receive, send: Send
     ) -> Answer | None:
         headers = scope["headers"]
         validator, content = None, None
@@ -149,11 +149,11 @@ class ContractMiddleware:
 
     def _hand_over(self, problem: Problem) -> None:
         """To the user's own error handler, if there is one."""
-        handled = self._handled(problem)
-        if handled is not None:
-            raise handled
+        error = self._error_for(problem)
+        if error is not None:
+            raise error
 
-    def _raised(self, operation: CompiledOperation, problem: Problem) -> Answer:
+    def _raised(self, operation: ConnexionOperation, problem: Problem) -> Answer:
         self._hand_over(problem)
         try:
             return operation.responses.problem(problem)

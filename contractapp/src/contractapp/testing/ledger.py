@@ -376,8 +376,8 @@ def _is_ours(application: ContractApp, ledger: Ledger) -> bool:
     """Whether the application serves this contract: tests of the runtime bring contracts of their own."""
     known = application.__dict__.get("_in_ledger")
     if known is None:
-        raws = [api.specification.raw for api in application.middleware.apis]
-        known = any(raw.get("paths", {}).keys() == ledger.contract.paths.keys() for raw in raws)
+        paths = [contract.get("paths", {}).keys() for contract in application.contracts]
+        known = ledger.contract.paths.keys() in paths
         application.__dict__["_in_ledger"] = known
     return known
 

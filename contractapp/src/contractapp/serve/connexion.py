@@ -1,0 +1,274 @@
+"""Connexion from the inside: its middleware stack, the APIs added to it, its operations and its context variables.
+
+This is the one module that uses what Connexion does not promise. Each use, and why nothing promised does:
+
+- `AbstractRoutingAPI` walks a `Specification` as Connexion's own APIs do, so that operations, base paths and handlers
+  are found by the same rules. It hands out `AbstractOperation`; an `OpenAPIOperation` is one of OpenAPI 3, an
+  `OpenAPISpecification` its document.
+- `default_middlewares`, `middlewares`, `ExceptionMiddleware` and what `_middleware_app` wraps as `asgi_app` tell
+  whether a user's code stands between the contract and the handlers: Connexion has no way to ask.
+- `middleware_stack` and `_build_middleware_stack`: Connexion builds its stack at the first request, and two first
+  requests in two threads would build two.
+- `apis`: `FlaskApp.add_api` returns nothing; the document it loaded and the options that hold stand only there.
+- `_load_spec_from_file`, `specification_dir`, `create_spec_validator`, `openapi_schema` and `RefResolutionError`:
+  Connexion stops at the first fault of a document, with an exception of another package; here each fault becomes a
+  sentence.
+- `pythonic`, `sanitized` and `flaskify_endpoint` name the arguments of handlers and the endpoints of Flask; copies of
+  them would drift.
+- `_context`, `_operation`, `_receive` and `_scope` are what `connexion.request` and `connexion.context` read; only
+  Connexion's last middleware sets them.
+
+`tests/test_dropin.py` and `tests/test_startup.py` tell when one of these changes.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import connexion
+import jsonschema
+import yaml
+from connexion import context
+from connexion.decorators.parameter import pythonic, sanitized
+from connexion.exceptions import InvalidSpecification, ResolverError
+from connexion.frameworks.flask import flaskify_endpoint
+from connexion.json_schema import RefResolutionError
+from connexion.middleware import ConnexionMiddleware
+from connexion.middleware.abstract import AbstractRoutingAPI
+from connexion.middleware.exceptions import ExceptionMiddleware
+from connexion.operations import AbstractOperation, OpenAPIOperation
+from connexion.options import SwaggerUIOptions
+from connexion.resolver import Resolver
+from connexion.spec import OpenAPISpecification, Specification, create_spec_validator
+
+from contractapp.answers import ProblemBody
+from contractapp.compile.document import ContractError, Unsupported, dangling
+from contractapp.compile.operation import CompiledOperation
+from contractapp.compile.routes import Routes
+
+logger = logging.getLogger("contractapp")
+
+Handlers = Mapping[str, Callable[..., Any]]
+
+# Options of Connexion's that put code of the user's into checking or serialising: such an API is left to stock.
+OPTIONS_LEFT_TO_STOCK = ("validator_map", "uri_parser_class", "security_map", "auth_all_paths", "jsonifier")
+
+_STOCK = tuple(ConnexionMiddleware.default_middlewares)
+_BEHIND_THE_CONTRACT = list(_STOCK[_STOCK.index(ExceptionMiddleware) + 1 :])
+
+
+def with_contract(middlewares: Sequence[Any] | None, contract_middleware: Any) -> list[Any]:
+    """The middlewares, or Connexion's own, with the contract's behind the one that turns exceptions into answers."""
+    stack = list(_STOCK if middlewares is None else middlewares)
+    position = stack.index(ExceptionMiddleware) + 1 if ExceptionMiddleware in stack else 0
+    return [*stack[:position], contract_middleware, *stack[position:]]
+
+
+def is_stock_behind(app: connexion.FlaskApp, contract_middleware: Any) -> bool:
+    """Whether nothing but Connexion's own list of middlewares stands behind the contract's."""
+    stack: list[Any] = app.middleware.middlewares
+    return stack[stack.index(contract_middleware) + 1 :] == _BEHIND_THE_CONTRACT
+
+
+def wsgi_application(app: connexion.FlaskApp) -> Any:
+    """What Connexion calls in the end: Flask's own WSGI application, or what a user wrapped around it."""
+    return app._middleware_app.asgi_app.app  # noqa: SLF001
+
+
+def build_stack(app: connexion.FlaskApp) -> None:
+    """Build Connexion's middlewares unless they are built; call it under a lock."""
+    middleware = app.middleware
+    if middleware.middleware_stack is None:
+        middleware.app, middleware.middleware_stack = middleware._build_middleware_stack()  # noqa: SLF001
+
+
+def enter_context(operation: AbstractOperation, scope: Any, receive: Callable[[], Awaitable[Any]]) -> None:
+    """Set what `connexion.request` and `connexion.context` tell within this call."""
+    context._context.set({})  # noqa: SLF001
+    context._operation.set(operation)  # noqa: SLF001
+    context._receive.set(receive)  # noqa: SLF001
+    context._scope.set(scope)  # noqa: SLF001
+
+
+class AddedAPI:
+    """What Connexion knows of the API that was added last."""
+
+    def __init__(self, app: connexion.FlaskApp) -> None:
+        self._added = app.middleware.apis[-1]
+        self.specification: Specification = self._added.specification
+        self.document: Mapping[str, Any] = self.specification.raw
+        self.is_openapi = isinstance(self.specification, OpenAPISpecification)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of Connexion's that hold for this API."""
+        return {"base_path": self._added.base_path, **self._added.kwargs}
+
+    def serve_swagger_ui(self, swagger_ui_options: SwaggerUIOptions | None) -> None:
+        """Leave the publication of the contract to Connexion."""
+        self._added.kwargs["swagger_ui_options"] = swagger_ui_options
+
+
+class HandlerResolver(Resolver):
+    """operationId to handler, by name."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        super().__init__(self._find)
+        self._handlers = handlers
+
+    def _find(self, operation_id: str) -> Callable[..., Any]:
+        try:
+            return self._handlers[operation_id]
+        except KeyError:
+            raise ResolverError(f"no handler has the name of the operationId {operation_id!r}") from None
+
+
+class ConnexionOperation(CompiledOperation):
+    """A compiled operation, with the operation of Connexion's that it was made from and its endpoint in Flask."""
+
+    def __init__(self, operation: AbstractOperation, *, pythonic_params: bool, **compiling: Any) -> None:
+        if not isinstance(operation, OpenAPIOperation):
+            raise Unsupported("Swagger 2")
+        super().__init__(
+            name=operation.operation_id,
+            method=operation.method,
+            path=operation.path,
+            function=operation.function,
+            argument_name=pythonic if pythonic_params else sanitized,
+            **compiling,
+        )
+        self.connexion = operation
+        self.endpoint: str = flaskify_endpoint(operation.operation_id, operation.randomize_endpoint)
+
+
+class ContractAPI(AbstractRoutingAPI[ConnexionOperation | None]):
+    """One contract compiled into the routes; `faults` holds a sentence for each thing wrong with it."""
+
+    def __init__(
+        self,
+        specification: Specification,
+        *,
+        routes: Routes,
+        handlers: Handlers | None,
+        strict_validation: bool = False,
+        validate_responses: bool = False,
+        fallback: Callable[[Any], bytes],
+        problem_body: ProblemBody,
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._fallback = fallback
+        self._problem_body = problem_body
+        self._name = name
+        self.faults: list[str] = []
+        self.endpoints: dict[str, ConnexionOperation] = {}
+        self.left_to_stock = False
+        self._routes = routes
+        self._document = specification.raw
+        self._strict = strict_validation
+        self._validate_responses = validate_responses
+        self._unsupported = [name for name in OPTIONS_LEFT_TO_STOCK if options.get(name)]
+        self._seen: set[str] = set()
+        super().__init__(specification, **options)
+        if handlers is not None:
+            self.faults.extend(
+                f"The handler {name!r} has no operation in the contract." for name in handlers if name not in self._seen
+            )
+
+    def make_operation(self, operation: AbstractOperation) -> ConnexionOperation | None:
+        if operation.operation_id in self._seen:
+            self.faults.append(f"The operationId {operation.operation_id!r} is given twice.")
+        self._seen.add(operation.operation_id)
+        try:
+            self._refuse_options()
+            compiled = ConnexionOperation(
+                operation,
+                pythonic_params=self.pythonic_params,
+                document=self._document,
+                strict=self._strict,
+                validate_responses=self._validate_responses,
+                fallback=self._fallback,
+                problem_body=self._problem_body,
+            )
+        except Unsupported as unsupported:
+            logger.warning("%s is left to stock Connexion: it has %s.", operation.operation_id, unsupported)
+            self.left_to_stock = True
+            return None
+        self.faults.extend(compiled.signature_faults())
+        return compiled
+
+    def _refuse_options(self) -> None:
+        if self._unsupported:
+            raise Unsupported(f"the option {self._unsupported[0]}")
+
+    @staticmethod
+    def _framework_path_and_name(operation: AbstractOperation, path: str) -> tuple[str, str]:
+        return path, operation.operation_id
+
+    def _add_operation_internal(
+        self,
+        method: str,
+        path: str,
+        operation: ConnexionOperation | None,
+        name: str | None = None,  # noqa: ARG002  # Connexion's signature
+    ) -> None:
+        self._routes.add(self.base_path + path, method.upper(), operation)
+        if operation is not None:
+            blueprint = self._name or flaskify_endpoint(self.base_path) or "/"
+            self.endpoints[f"{blueprint}.{operation.endpoint}"] = operation
+
+    def _add_resolver_error_handler(self, method: str, path: str, err: ResolverError) -> None:  # noqa: ARG002  # as above
+        self.left_to_stock = True
+        self._routes.add(self.base_path + path, method.upper(), None)
+
+    def _handle_add_operation_error(self, path: str, method: str, exc: Exception) -> None:
+        where = f"{method.upper()} {path}"
+        if isinstance(exc, ContractError):
+            self.faults.extend(f"{where}: {fault}" for fault in exc.faults)
+        elif isinstance(exc, ResolverError):
+            self.faults.append(f"{where}: {_one_line(exc.args[0])}.")
+        else:
+            self.faults.append(f"{where}: {_one_line(exc)}")
+
+
+@contextmanager
+def faults_named(app: connexion.FlaskApp, contract: Path | str | dict[str, Any], arguments: Any) -> Iterator[None]:
+    """What is wrong with a contract that Connexion is given within, as `ContractError`."""
+    try:
+        yield
+    except InvalidSpecification as error:
+        raise ContractError(_document_faults(_read(app, contract, arguments))) from error
+    except RefResolutionError as error:
+        faults = [
+            f"The reference {reference} points to nothing." for reference in dangling(_read(app, contract, arguments))
+        ]
+        raise ContractError(faults or [f"The contract has an unusable reference: {_one_line(error)}"]) from error
+    except (OSError, yaml.YAMLError) as error:
+        raise ContractError([f"The contract cannot be read: {_one_line(error)}"]) from error
+
+
+def _read(app: connexion.FlaskApp, contract: Path | str | dict[str, Any], arguments: Any) -> Any:
+    if isinstance(contract, dict):
+        return contract
+    return Specification._load_spec_from_file(arguments, app.middleware.specification_dir / contract)  # noqa: SLF001
+
+
+def _document_faults(document: Any) -> list[str]:
+    if not isinstance(document, dict) or "openapi" not in document:
+        return ["The contract does not say which version of OpenAPI it is written in."]
+    validator = create_spec_validator(document)(OpenAPISpecification.openapi_schema)
+    return [_document_fault(error) for error in validator.iter_errors(document)]
+
+
+def _document_fault(error: jsonschema.ValidationError) -> str:
+    while error.context:  # the branch that fits best says most
+        error = min(error.context, key=jsonschema.exceptions.relevance)
+    where = "/".join(str(segment).replace("~", "~0").replace("/", "~1") for segment in error.absolute_path)
+    return f"The contract is not OpenAPI at #/{where}: {_one_line(error.message)}"
+
+
+def _one_line(error: object) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + "…"
