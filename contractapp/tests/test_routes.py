@@ -74,3 +74,86 @@ def test_all_routes_can_be_listed(routes):
 
 def test_many_segments_cost_no_stack(routes):
     assert routes.find("/users" + "/a" * 100_000) is None
+
+
+@pytest.fixture(params=[1, -1], ids=["in this order", "in the other"])
+def partly(request) -> Routes:
+    """Paths with segments that are partly a parameter."""
+    routes = Routes()
+    paths = [
+        "/x/{id}",
+        "/x/{id}.json",
+        "/x/{id}.min.json",
+        "/x/v{major}.{minor}",
+        "/x/latest.json",
+        "/x/{id}/{part}",
+        "/x/{id}.json/{part}",
+        "/x/{id}.json/lines",
+        "/y/{a}{b}",
+        "/y/{a}-{b}-{c}",
+    ]
+    for path in paths[:: request.param]:
+        routes.add(path, "GET", None)
+    return routes
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/x/1", "/x/{id}"),
+        ("/x/1.json", "/x/{id}.json"),
+        ("/x/a.b.json", "/x/{id}.json"),
+        ("/x/1.min.json", "/x/{id}.min.json"),
+        ("/x/latest.json", "/x/latest.json"),
+        ("/x/v1.2", "/x/v{major}.{minor}"),
+        ("/x/v1.", "/x/{id}"),
+        ("/x/v.2", "/x/{id}"),
+        ("/x/.json", "/x/{id}"),
+        ("/x/1.json5", "/x/{id}"),
+        ("/x/1/a", "/x/{id}/{part}"),
+        ("/x/1.json/a", "/x/{id}.json/{part}"),
+        ("/x/1.json/lines", "/x/{id}.json/lines"),
+        ("/x/1.min.json/a", "/x/{id}.json/{part}"),
+        ("/y/ab", "/y/{a}{b}"),
+        ("/y/a-b", "/y/{a}{b}"),
+        ("/y/a-b-c", "/y/{a}-{b}-{c}"),
+        ("/y/a--b-c", "/y/{a}-{b}-{c}"),
+    ],
+)
+def test_more_literal_text_goes_before_less(partly, path, template):
+    assert partly.find(path).route.template == template
+
+
+@pytest.mark.parametrize("path", ["/x/", "/y/a", "/y/", "/x"])
+def test_each_parameter_has_a_character(partly, path):
+    assert partly.find(path) is None
+
+
+def test_a_long_segment_costs_no_more_than_its_length(partly):
+    assert partly.find("/y/" + "-a" * 1_000_000 + "/") is None
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in this order", "in the other"])
+def test_a_path_and_the_same_with_a_suffix_are_two(ask, compiled, contract, order, caplog):
+    def parameter(name):
+        return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+    def get_x(id):
+        return {"compiled": id}
+
+    def get_x_as_json(id):
+        return {"stock": id}
+
+    paths = {
+        "/x/{id}": {"get": {"operationId": "get_x", "parameters": [parameter("id")]}},
+        "/x/{id}.json": {"get": {"operationId": "get_x_as_json", "parameters": [parameter("id")]}},
+    }
+    app = compiled(contract(dict(list(paths.items())[::order])), get_x, get_x_as_json)
+
+    assert ask(app, "GET", "/x/1").json() == {"compiled": "1"}
+    assert ask(app, "GET", "/x/1.xml").json() == {"compiled": "1.xml"}
+    assert ask(app, "GET", "/x/1.json").json() == {"stock": "1"}
+    assert (
+        "get_x_as_json is left to stock Connexion: it has a path segment that is only partly a parameter."
+        in caplog.text
+    )

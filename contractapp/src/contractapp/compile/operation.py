@@ -10,7 +10,7 @@ from typing import Any
 from contractapp.answers import ProblemBody
 from contractapp.compile.body import Entity, RequestBody, entity_of
 from contractapp.compile.document import Unsupported, resolve
-from contractapp.compile.parameters import MISSING, Headers, Parameter, Query
+from contractapp.compile.parameters import MISSING, Headers, Parameter, Query, is_parameter
 from contractapp.compile.response import Responses
 from contractapp.compile.schema import Validator
 from contractapp.problems import Fault, InvalidRequest
@@ -171,5 +171,5 @@ def _refuse_unknown(path: str, method: str, function: Callable[..., Any], securi
     innermost = inspect.unwrap(function)
     if inspect.iscoroutinefunction(innermost) or inspect.isgeneratorfunction(innermost):
         raise Unsupported("an async or generator handler")
-    if any("{" in segment and not (segment[0] == "{" and segment[-1] == "}") for segment in path.split("/")):
+    if any("{" in segment and not is_parameter(segment) for segment in path.split("/")):
         raise Unsupported("a path segment that is only partly a parameter")

@@ -21,6 +21,11 @@ _RESERVED_HEADERS = {"accept", "content-type", "authorization"}
 MISSING = object()
 
 
+def is_parameter(segment: str) -> bool:
+    """Whether a segment of a path template is one parameter and nothing else."""
+    return segment.startswith("{") and segment.find("}") == len(segment) - 1
+
+
 class Parameter:
     """One parameter compiled: its text decoded by type, then checked by its schema."""
 

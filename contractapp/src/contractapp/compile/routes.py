@@ -1,9 +1,14 @@
-"""Which path belongs to which operations: literal segments before parameters, no redirects, no guessing."""
+"""Which path belongs to which operations: the more specific segment first, no redirects, no guessing.
 
+A literal segment goes before one that is partly a parameter (`{name}.json`), and that before a parameter.
+"""
+
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from contractapp.compile.operation import CompiledOperation
+from contractapp.compile.parameters import is_parameter
 
 
 class Route:
@@ -23,7 +28,7 @@ class Route:
 
 
 class Match(NamedTuple):
-    """A route and the text of its path parameters, in the order of the template."""
+    """A route and the text of its segments that are parameters, wholly or partly, in the order of the template."""
 
     route: Route
     values: list[str]
@@ -58,18 +63,23 @@ class Routes:
 
 
 class _Node:
-    __slots__ = ("literals", "parameter", "route")
+    __slots__ = ("literals", "parameter", "partials", "route")
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
+        self.partials: dict[_Partial, _Node] = {}
         self.parameter: _Node | None = None
         self.route: Route | None = None
 
     def child(self, segment: str) -> "_Node":
-        if "{" in segment:
+        if is_parameter(segment):
             self.parameter = self.parameter or _Node()
             return self.parameter
-        return self.literals.setdefault(segment, _Node())
+        if "{" not in segment:
+            return self.literals.setdefault(segment, _Node())
+        node = self.partials.setdefault(_Partial(_PARAMETER.split(segment)), _Node())
+        self.partials = dict(sorted(self.partials.items(), key=lambda item: item[0].rank))
+        return node
 
     def find(self, segments: list[str], depth: int, values: list[str]) -> Match | None:
         if depth == len(segments):
@@ -80,6 +90,11 @@ class _Node:
             found = literal.find(segments, depth + 1, values)
             if found is not None:
                 return found
+        for partial, node in self.partials.items():
+            if partial.fits(segment):
+                found = node.find(segments, depth + 1, [*values, segment])
+                if found is not None:
+                    return found
         if self.parameter is None or not segment:
             return None
         return self.parameter.find(segments, depth + 1, [*values, segment])
@@ -87,5 +102,34 @@ class _Node:
     def routes(self) -> Iterator[Route]:
         if self.route is not None:
             yield self.route
-        for node in (*self.literals.values(), *((self.parameter,) if self.parameter else ())):
+        nodes = (*self.literals.values(), *self.partials.values(), *((self.parameter,) if self.parameter else ()))
+        for node in nodes:
             yield from node.routes()
+
+
+class _Partial(tuple[str, ...]):
+    """The literal texts around the parameters of a segment: `{name}.json` is `("", ".json")`."""
+
+    __slots__ = ()
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Lower is more specific: more literal text, then fewer parameters."""
+        return -sum(map(len, self)), len(self)
+
+    def fits(self, segment: str) -> bool:
+        """Whether each parameter has at least one character; in a time that is linear in the segment's length."""
+        first, *middle, last = self
+        if not segment.startswith(first):
+            return False
+        end = len(segment) - len(last)
+        position = len(first)
+        for text in middle:  # the leftmost place leaves most for the rest
+            found = segment.find(text, position + 1, end)
+            if found < 0:
+                return False
+            position = found + len(text)
+        return segment.endswith(last) and position < end
+
+
+_PARAMETER = re.compile(r"\{[^{}]*\}")
