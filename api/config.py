@@ -44,6 +44,13 @@ def _log_level(value: object) -> str:
     return level
 
 
+def _prepared_statements(value: object) -> str:
+    word = _text(value).lower()
+    if word not in {"auto", "on", "off"}:
+        raise ValueError("not one of auto, on, off")
+    return word
+
+
 def _setting(
     parse: Callable[[Any], Any],
     name: str,
@@ -115,6 +122,12 @@ class Settings:
     )
     statement_timeout_seconds: float = _seconds(
         "API_STATEMENT_TIMEOUT_SECONDS", 10.0, "How long one statement may run on PostgreSQL."
+    )
+    prepared_statements: str = _setting(
+        _prepared_statements,
+        "API_PREPARED_STATEMENTS",
+        "auto",
+        "Whether statements are prepared on PostgreSQL: `on`, `off`, or `auto`, which means off behind a pooler.",
     )
     shutdown_timeout_seconds: float = _seconds(
         "API_SHUTDOWN_TIMEOUT_SECONDS", 10.0, "How long requests in flight may take to finish when the server stops."

@@ -49,6 +49,20 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.exit(f"TEST_DATABASE={other!r} is neither sqlite nor postgresql")
 
 
+@pytest.fixture
+def on_sqlite(database_url: str) -> None:
+    """Skips the test on PostgreSQL."""
+    if not database_url.startswith("sqlite"):
+        pytest.skip("about SQLite")
+
+
+@pytest.fixture
+def on_postgresql(database_url: str) -> None:
+    """Skips the test on SQLite."""
+    if not database_url.startswith("postgresql"):
+        pytest.skip("about PostgreSQL")
+
+
 @pytest.fixture(scope="session")
 def application(database_url: str) -> Iterator[ContractApp]:
     """The application, its schema made by the migrations."""

@@ -56,7 +56,9 @@ def test_every_environment_has_a_workflow_or_a_reason():
 def test_every_command_is_one_that_a_laptop_runs(name):
     commands = [step["run"] for step in steps(name) if "run" in step]
 
-    assert all(command.startswith(("python -m pip install 'tox", "tox run -e ${{ matrix.")) for command in commands)
+    # The last is what tests.debian asks for where it may not install programs itself.
+    known = ("python -m pip install 'tox", "tox run -e ${{ matrix.", "sudo apt-get update ")
+    assert all(command.startswith(known) for command in commands)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

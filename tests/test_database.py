@@ -43,18 +43,6 @@ def short(app, database_url):
 
 
 @pytest.fixture
-def on_sqlite(database_url):
-    if not database_url.startswith("sqlite"):
-        pytest.skip("about SQLite")
-
-
-@pytest.fixture
-def on_postgresql(database_url):
-    if not database_url.startswith("postgresql"):
-        pytest.skip("about PostgreSQL")
-
-
-@pytest.fixture
 def own_file(tmp_path):
     """A database file, with tables, that a test may move."""
     path = tmp_path / "api.db"

@@ -8,7 +8,7 @@ from sqlalchemy import Delete, Engine, Insert, Select, TextClause, Update, creat
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from api.config import Settings
-from api.database import sqlite
+from api.database import postgresql, sqlite
 from api.database.engines import db, merged, reader_options, writer_options
 from api.database.errors import raise_problem
 from api.database.sqlite import DatabaseFile
@@ -39,10 +39,11 @@ def init_app(flask_app: Flask, settings: Settings) -> None:
     path = str(engine.url.database)
     has_file = settings.is_sqlite and not settings.in_memory and not path.startswith("file:")
     file = DatabaseFile(path) if has_file else None
-    reader = writer = _runner(engine, file, keep=keep)
+    reader = writer = _runner(engine, settings, file, keep=keep)
     # An in-memory SQLite database is its connection: there is nothing a second engine could open.
     if not settings.in_memory:
-        reader = _runner(create_engine(engine.url, **merged(reader_options(settings), given)), file, keep=keep)
+        reading = create_engine(engine.url, **merged(reader_options(settings), given))
+        reader = _runner(reading, settings, file, keep=keep)
     flask_app.extensions["api.database"] = Runners(reader, writer)
 
 
@@ -85,9 +86,11 @@ def _runners(flask_app: Flask = current_app) -> Runners:
     return runners
 
 
-def _runner(engine: Engine, file: DatabaseFile | None, *, keep: bool) -> StatementRunner:
-    if engine.dialect.name == "sqlite":
+def _runner(engine: Engine, settings: Settings, file: DatabaseFile | None, *, keep: bool) -> StatementRunner:
+    if settings.is_sqlite:
         event.listen(engine, "connect", sqlite.set_pragmas)
+    else:
+        postgresql.prepare(engine, settings)
     if file is None:
         return StatementRunner(engine, keep=keep)
     file.watch(engine)

@@ -59,14 +59,11 @@ def _connect_args(settings: Settings) -> dict[str, Any]:
         # takes the write lock there and then, so that waiting for it goes by the timeout; a lock upgraded from a
         # read fails at once.
         return {"timeout": settings.lock_timeout_seconds, "isolation_level": "IMMEDIATE"}
-    statement_timeout, lock_timeout = (
-        ceil(seconds * 1000) for seconds in (settings.statement_timeout_seconds, settings.lock_timeout_seconds)
-    )
+    # `postgresql` sets the other timeouts once connected: not every pooler takes them as parameters of the start.
     return {
         "connect_timeout": ceil(settings.connect_timeout_seconds),
-        "options": f"-c statement_timeout={statement_timeout} -c lock_timeout={lock_timeout}",
         # A server that vanishes without a word is noticed no later than one that is too slow.
-        "tcp_user_timeout": statement_timeout,
+        "tcp_user_timeout": ceil(settings.statement_timeout_seconds * 1000),
         "keepalives_idle": ceil(settings.statement_timeout_seconds),
         "keepalives_interval": 1,
         "keepalives_count": 3,

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.browser.debian import find
 from tests.browser.reader import PREFIX, ROOT, SwaggerUI
+from tests.debian import find
 
 PROXIED_HOST = "shop.example"
 

@@ -239,7 +239,16 @@ class Cluster:
         self._server = server
 
     def url(self, *, user: str = "postgres", database: str = "postgres") -> str:
-        return f"postgresql://{user}@/{database}?host={self._server.get_postmaster_info().socket_dir}"
+        return f"postgresql://{user}@/{database}?host={self.socket_folder}"
+
+    @property
+    def socket_folder(self) -> Path:
+        return Path(self._server.get_postmaster_info().socket_dir)
+
+    @property
+    def owner(self) -> int:
+        """The account that the server runs as."""
+        return self._server.pgdata.stat().st_uid
 
     def execute(self, *statements: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
@@ -378,6 +387,12 @@ def _is_running(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Finds a port that nobody listens on."""
+    return _free_port
 
 
 def _free_port() -> int:
