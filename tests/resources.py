@@ -17,7 +17,7 @@ from contractapp import Problem
 from contractapp.testing.ledger import METHODS, Contract
 
 ROOT = Path(__file__).parent.parent
-CONTRACT = Contract(yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text()), "/api")
+CONTRACT = Contract(yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text()))
 
 
 class Operation(NamedTuple):

@@ -8,8 +8,10 @@ import pytest
 from marshmallow import fields
 
 from api import create_app, database
-from contractapp.testing.ledger import faults_of
+from contractapp.testing.ledger import Schemas
 from tests.resources import CONTRACT, OPERATIONS, RESOURCES, refusals_of
+
+SCHEMAS = Schemas(CONTRACT)
 
 
 def values_of(holder):
@@ -189,7 +191,7 @@ async def _answer_without_body(app, name):
 
 
 def test_every_example_is_valid():
-    faults = {place: list(faults_of(schema, example)) for place, schema, example in examples_in(CONTRACT.document)}
+    faults = {place: list(SCHEMAS.faults(schema, example)) for place, schema, example in examples_in(CONTRACT.document)}
 
     assert len(faults) > 80
     assert {place: found for place, found in faults.items() if found} == {}

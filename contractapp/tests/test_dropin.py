@@ -342,9 +342,9 @@ def test_endpoints_and_paths_are_stocks(contract, compiled, stock, ask, base_pat
 def test_the_contracts_are_the_documents_as_they_were_written(contract, compiled):
     first, second = contract(NEIGHBOUR, schemas={"Name": {"type": "string"}}), contract({})
     app = compiled(first, neighbour)
-    app.add_api(copy.deepcopy(second), name="second")
+    app.add_api(copy.deepcopy(second), name="second", base_path="/second")
 
-    assert list(app.contracts) == [first, second]
+    assert list(app.contracts) == [("", first), ("/second", second)]
 
 
 def test_an_operation_id_with_a_dot_is_resolved_by_connexion(contract, ask):

@@ -1,11 +1,9 @@
 """The ledger itself: each way in which a response can break a contract, and each part of one that nobody saw."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
-from contractapp.testing import ledger as plugin
 from contractapp.testing.ledger import Contract, Ledger, Response
 
 DOCUMENT = {
@@ -53,19 +51,21 @@ DOCUMENT = {
     },
 }
 JSON = ("content-type", "application/json")
-CREATED = Response("POST", "/api/things", "", b"{}", 201, [JSON, ("location", "/1"), ("age", "1")], b'{"id": 1}')
-FOUND = Response("GET", "/api/things/1", "", b"", 200, [JSON], b'{"id": 1}')
-LISTED = Response("GET", "/api/things", "", b"", 200, [], b"")
-REFUSED = Response("PUT", "/api/things", "", b"", 405, [("allow", "GET, HEAD, OPTIONS, POST")], b"")
 
 
-def contract_of(document):
-    return Contract(document, "/api", "#/components/schemas/Problem")
+def reply(method, path, status, headers=(), body=b"", **more):
+    return Response(method, path, "", b"", status, list(headers), body, "/api")._replace(**more)
+
+
+CREATED = reply("POST", "/api/things", 201, [JSON, ("location", "/1"), ("age", "1")], b'{"id": 1}', sent=b"{}")
+FOUND = reply("GET", "/api/things/1", 200, [JSON], b'{"id": 1}')
+LISTED = reply("GET", "/api/things", 200)
+REFUSED = reply("PUT", "/api/things", 405, [("allow", "GET, HEAD, OPTIONS, POST")])
 
 
 @pytest.fixture
 def ledger():
-    return Ledger(contract_of(json.loads(json.dumps(DOCUMENT))))
+    return Ledger(Contract(json.loads(json.dumps(DOCUMENT)), "#/components/schemas/Problem"))
 
 
 @pytest.mark.parametrize(
@@ -199,66 +199,3 @@ def test_head_and_options_stand_for_nothing(ledger):
     ledger.record(REFUSED._replace(method="OPTIONS", status=204))
 
     assert (sum(ledger.seen.values()), ledger.breaches) == (0, {})
-
-
-ALL = (LISTED, CREATED, FOUND, REFUSED._replace(path="/api/things", method="PUT"))
-DOCUMENT_405 = {
-    "responses": {"200": {"description": "none"}, "405": DOCUMENT["paths"]["/things"]["post"]["responses"]["405"]}
-}
-
-
-@pytest.fixture
-def finish(tmp_path):
-    """Ends a run in which these responses were seen; returns its exit status."""
-
-    def finish(*responses, whole="whole", exitstatus=0):
-        document = json.loads(json.dumps(DOCUMENT))
-        document["paths"]["/things"]["get"] |= json.loads(json.dumps(DOCUMENT_405))
-        ledger = Ledger(contract_of(document))
-        for response in responses:
-            ledger.record(response)
-        option = SimpleNamespace(collectonly=False, ledger=whole, keyword="one", markexpr="")
-        config = SimpleNamespace(
-            stash={plugin._ledger: ledger},
-            option=option,
-            args=[],
-            getini={"testpaths": ["tests"], "ledger_report": "reports/ledger.md"}.get,
-            rootpath=tmp_path,
-            invocation_params=SimpleNamespace(dir=tmp_path),
-        )
-        option.deselect = option.ignore = option.ignore_glob = None
-        session = SimpleNamespace(config=config, stash={}, shouldstop=False, shouldfail=False, exitstatus=exitstatus)
-        plugin.pytest_sessionfinish(session, exitstatus)
-        return session.exitstatus
-
-    return finish
-
-
-@pytest.fixture
-def report(tmp_path):
-    """The table that a whole run leaves."""
-    return tmp_path / "reports" / "ledger.md"
-
-
-def test_a_run_that_saw_everything_passes_and_leaves_the_table(finish, report):
-    assert finish(*ALL) == 0
-    assert "| create_thing | 201 | 1 | application/json 1 | Location 1, Age 1 | get_thing 1 |" in report.read_text()
-    assert "No gaps." in report.read_text()
-
-
-def test_a_gap_fails_the_run(finish, report):
-    assert finish(*ALL[1:]) == 1
-    assert "- list_things 200 was never seen" in report.read_text()
-
-
-def test_a_gap_does_not_fail_a_run_of_some_tests(finish):
-    assert finish(*ALL[1:], whole="auto") == 0
-
-
-@pytest.mark.parametrize("whole", ["auto", "whole"])
-def test_what_is_not_documented_fails_any_run(finish, whole):
-    assert finish(*ALL, CREATED._replace(status=202), whole=whole) == 1
-
-
-def test_a_run_that_failed_already_keeps_its_status(finish):
-    assert finish(exitstatus=2) == 2

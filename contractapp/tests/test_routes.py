@@ -138,10 +138,10 @@ def test_a_path_and_the_same_with_a_suffix_are_two(ask, compiled, contract, orde
     def parameter(name):
         return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
-    def get_x(id):
+    def get_x(id):  # noqa: A002  # the name in the path
         return {"compiled": id}
 
-    def get_x_as_json(id):
+    def get_x_as_json(id):  # noqa: A002  # as above
         return {"stock": id}
 
     paths = {

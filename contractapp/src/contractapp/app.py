@@ -64,7 +64,7 @@ class ContractApp(connexion.FlaskApp):
     ) -> None:
         self._routes = Routes()
         self._documentations: list[Documentation] = []
-        self._contracts: list[Mapping[str, Any]] = []
+        self._contracts: list[tuple[str, Mapping[str, Any]]] = []
         self._endpoints: dict[str, ConnexionOperation] = {}
         self._left_to_stock = False
         self._published: list[tuple[AddedAPI, SwaggerUIOptions]] = []
@@ -93,8 +93,8 @@ class ContractApp(connexion.FlaskApp):
         await self.middleware(scope, receive, send)
 
     @property
-    def contracts(self) -> Sequence[Mapping[str, Any]]:
-        """The documents of the APIs that were added, as they were written."""
+    def contracts(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """The base path and the document, as it was written, of each API that was added."""
         return tuple(self._contracts)
 
     def add_error_handler(self, code_or_exception: int | type[Exception], function: Callable[..., Any]) -> None:
@@ -137,7 +137,7 @@ class ContractApp(connexion.FlaskApp):
         )
         if api.faults:
             raise ContractError(api.faults)
-        self._contracts.append(added.document)
+        self._contracts.append((api.base_path, added.document))
         self._endpoints.update(api.endpoints)
         self._left_to_stock = self._left_to_stock or api.left_to_stock
         return api.base_path

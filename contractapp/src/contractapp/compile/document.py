@@ -1,6 +1,7 @@
 """The contract as a document: its references resolved, and published as it was written."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,6 +19,33 @@ class ContractError(Exception):
 
 class Unsupported(Exception):  # not an error: the operation is left to stock Connexion
     """A feature of an operation that the compiler does not know."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's JSON schema, which OpenAPI 3.0.3 recommends (section 4.2): a date is a string."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_document(path: Path) -> Any:
+    """The document in a file, YAML or JSON, each key a string. Raises `ContractError` with one sentence."""
+    try:
+        return _with_string_keys(yaml.load(path.read_text("utf-8"), _Loader))  # noqa: S506  # a safe one
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ContractError([f"{path} cannot be read: {' '.join(str(error).split())}"]) from error
+
+
+def require_openapi_30(document: Any, name: str) -> None:
+    """Raise `ContractError` unless the document is OpenAPI 3.0; `name` is how the sentence calls it."""
+    known = document if isinstance(document, Mapping) else {}
+    version = f"OpenAPI {known['openapi']}" if "openapi" in known else f"Swagger {known.get('swagger')}"
+    if not version.startswith("OpenAPI 3.0"):
+        said = version if known.keys() & {"openapi", "swagger"} else "no OpenAPI"
+        raise ContractError([f"{name} is {said}: only OpenAPI 3.0 is read."])
 
 
 def resolve(document: Mapping[str, Any], node: Any) -> Any:
@@ -61,6 +89,12 @@ def as_json(document: Mapping[str, Any]) -> bytes:
 
 def as_yaml(document: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()
+
+
+def _with_string_keys(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {str(key): _with_string_keys(member) for key, member in node.items()}
+    return [_with_string_keys(member) for member in node] if isinstance(node, list) else node
 
 
 def _leads_somewhere(document: Mapping[str, Any], reference: str) -> bool:

@@ -1,0 +1,180 @@
+"""An OpenAPI 3.0 document as the ledger reads it: operations, what each documents, and which path is whose.
+
+References are followed within the document and into files beside it; what an address on the network holds is not read.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.request import url2pathname
+
+from contractapp.compile.document import ContractError, read_document
+
+METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
+
+_PARAMETER = re.compile(r"\{([^{}]+)\}")
+_ABSENT = object()
+
+
+class Operation(NamedTuple):
+    """One method of one path; `name` is its operationId, or such as `GET /things` where it has none."""
+
+    name: str
+    method: str
+    template: str
+    responses: Mapping[str, Any]
+
+    def documented(self, status: int) -> tuple[str, Mapping[str, Any]] | None:
+        """The response documented for a status, with its key: the status, a range such as `2XX`, or `default`."""
+        responses = {key.upper(): (key, response) for key, response in self.responses.items()}
+        keys = (str(status), f"{status // 100}XX", "DEFAULT")
+        return next((responses[key] for key in keys if key in responses), None)
+
+
+class Contract:
+    """The document, its references followed; `problem` points to the schema of an error body.
+
+    Raises `ContractError` where a path, an operation or a response cannot be found.
+    """
+
+    def __init__(self, document: Mapping[str, Any], problem: str | None = None, *, uri: str = "file:///") -> None:
+        self.document = document
+        self._documents: dict[str, Any] = {uri: document}
+        self._uri = uri
+        self._followed: dict[str, Any] = {}
+        self._open: set[str] = set()
+        self.problem = self._found({"$ref": problem}, "ledger_problem") if problem else None
+        self.paths: dict[str, Any] = {
+            path: self._found(item, path)
+            for path, item in (document.get("paths") or {}).items()
+            if not path.startswith("x-")
+        }
+        self.operations = {operation.name: operation for operation in self._operations()}
+        self.documents_405 = any("405" in operation.responses for operation in self.operations.values())
+        self._patterns = [(re.compile(self._pattern(path)), path) for path in sorted(self.paths, key=_generality)]
+
+    def resolve(self, value: Any) -> Any:
+        """The value with each `$ref` in it replaced by what it points to.
+
+        Where that would have no end, and where nothing is found, an absolute reference stays.
+        """
+        return self._resolve(value, self._uri)
+
+    def followed(self, target: str) -> Any:
+        """What an absolute reference that `resolve` left points to, resolved; None where nothing is found."""
+        found = self._followed[target]
+        return None if found is _ABSENT else found
+
+    def at(self, template: str) -> list[Operation]:
+        """The operations of a path."""
+        return [operation for operation in self.operations.values() if operation.template == template]
+
+    def target(self, link: Mapping[str, Any]) -> str | None:
+        """The name of the operation that a link leads to; None where it leads out of this document."""
+        if "operationId" in link:
+            return str(link["operationId"])
+        place = str(link.get("operationRef", "")).removeprefix("#/paths/").split("/")
+        template, method = (unquote(place[0]).replace("~1", "/").replace("~0", "~"), place[-1])
+        return next((one.name for one in self.at(template) if one.method == method), None)
+
+    def find(self, path: str) -> tuple[str, dict[str, str]] | None:
+        """The path of the contract that a request's path is one of, and the values in it; literal text goes first."""
+        for pattern, template in self._patterns:
+            match = pattern.fullmatch(path)
+            if match:
+                return template, dict(zip(_PARAMETER.findall(template), match.groups(), strict=True))
+        return None
+
+    def allow(self, template: str) -> list[str]:
+        """The methods that a path takes: its own, HEAD with GET, and OPTIONS."""
+        methods = {method.upper() for method in METHODS if method in self.paths[template]}
+        return sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set()))
+
+    def documented(self) -> Iterator[tuple[str, str, str, str]]:
+        """Every (operation, status, kind, name) that the contract promises; kind is media type, header or link.
+
+        The status is written as the contract has it. A link that leads out of the document is left out.
+        """
+        for operation in self.operations.values():
+            for key, response in operation.responses.items():
+                entry = operation.name, key
+                yield *entry, "status", ""
+                yield from ((*entry, "media type", name) for name in response.get("content", {}))
+                yield from ((*entry, "header", name) for name in response.get("headers", {}))
+                for name, link in response.get("links", {}).items():
+                    if self.target(link) is not None:
+                        yield *entry, "link", name
+
+    def _operations(self) -> Iterator[Operation]:
+        for path, item in self.paths.items():
+            for method in METHODS:
+                if method not in item:
+                    continue
+                called = f"{method.upper()} {path}"
+                responses = {
+                    str(status): self._found(response, f"{called} {status}")
+                    for status, response in item[method].get("responses", {}).items()
+                    if not str(status).startswith("x-")
+                }
+                name = item[method].get("operationId", called)
+                yield Operation(name, method, path, responses)
+
+    def _pattern(self, template: str) -> str:
+        """The template as a regular expression. A parameter of Connexion's format `path` takes slashes."""
+        item = self.paths[template]
+        parameters = [*item.get("parameters", ()), *(p for m in METHODS for p in item.get(m, {}).get("parameters", ()))]
+        wide = {p.get("name") for p in parameters if p.get("schema", {}).get("format") == "path"}
+        parts = _PARAMETER.split(template)  # literal text and names of parameters in turns
+        return "".join(
+            re.escape(part) if number % 2 == 0 else "(.+)" if part in wide else "([^/]+)"
+            for number, part in enumerate(parts)
+        )
+
+    def _found(self, value: Any, where: str) -> Any:
+        resolved = self.resolve(value)
+        if not isinstance(resolved, Mapping) or "$ref" in resolved:
+            raise ContractError([f"{where}: the reference {value['$ref']} leads nowhere that the ledger can read."])
+        return resolved
+
+    def _resolve(self, value: Any, uri: str) -> Any:
+        if isinstance(value, list):
+            return [self._resolve(member, uri) for member in value]
+        if not isinstance(value, Mapping):
+            return value
+        reference = value.get("$ref")
+        if not isinstance(reference, str):
+            return {key: self._resolve(member, uri) for key, member in value.items()}
+        target = urljoin(uri, reference)
+        if target not in self._followed and target not in self._open:
+            self._open.add(target)
+            self._followed[target] = self._resolve(self._lookup(target), urldefrag(target).url)
+            self._open.remove(target)
+        found = self._followed.get(target, _ABSENT)
+        return {"$ref": target} if found is _ABSENT else found
+
+    def _lookup(self, target: str) -> Any:
+        uri, fragment = urldefrag(target)
+        node = self._document(uri)
+        for segment in filter(None, fragment.split("/")):
+            key = unquote(segment).replace("~1", "/").replace("~0", "~")
+            if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+                node = node[int(key)]
+            elif isinstance(node, Mapping) and key in node:
+                node = node[key]
+            else:
+                return _ABSENT
+        return node
+
+    def _document(self, uri: str) -> Any:
+        if uri not in self._documents:
+            parts = urlsplit(uri)
+            path = Path(url2pathname(parts.path))
+            self._documents[uri] = read_document(path) if parts.scheme == "file" and path.is_file() else _ABSENT
+        return self._documents[uri]
+
+
+def _generality(template: str) -> list[tuple[bool, int]]:
+    """Segment by segment: literal ones first, then those with the most literal text."""
+    return [("{" in segment, -len(_PARAMETER.sub("", segment))) for segment in template.split("/")]
