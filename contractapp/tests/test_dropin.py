@@ -344,7 +344,7 @@ def test_the_contracts_are_the_documents_as_they_were_written(contract, compiled
     app = compiled(first, neighbour)
     app.add_api(copy.deepcopy(second), name="second", base_path="/second")
 
-    assert list(app.contracts) == [("", first), ("/second", second)]
+    assert list(app.contracts) == [("", first), ("/second", {**second, "servers": [{"url": "/second"}]})]
 
 
 def test_an_operation_id_with_a_dot_is_resolved_by_connexion(contract, ask):

@@ -94,7 +94,7 @@ class ContractApp(connexion.FlaskApp):
 
     @property
     def contracts(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """The base path and the document, as it was written, of each API that was added."""
+        """The base path and the document of each API that was added, as written but for a `base_path` given for it."""
         return tuple(self._contracts)
 
     def add_error_handler(self, code_or_exception: int | type[Exception], function: Callable[..., Any]) -> None:
