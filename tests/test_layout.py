@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "health": {"database", "migrations"},
     "paging": {"database", "database.shape"},
     "schemas": {"models"},
-    "migrations": {"models"},
+    "migrations": {"database", "models"},
     "seed": {"models"},
     "models": {"database"},
     "database": {"database.access", "database.engines"},  # hands them on
