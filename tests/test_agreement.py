@@ -15,7 +15,7 @@ from sqlalchemy import String, Text, create_engine, inspect
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.types import BigInteger, DateTime, Integer
 
-from contractapp.compat import canonical, inlined
+from contractapp.compat.schemas import canonical, inlined
 from contractapp.compile.schema import Validator
 from tests.resources import CONTRACT, RESOURCES
 

@@ -58,7 +58,7 @@ def resolve(document: Mapping[str, Any], node: Any) -> Any:
         if reference in seen:
             raise ContractError([f"The reference {reference} leads back to itself."])
         seen.add(reference)
-        node = _follow(document, reference)
+        node = follow(document, reference)
     return node
 
 
@@ -99,13 +99,14 @@ def _with_string_keys(node: Any) -> Any:
 
 def _leads_somewhere(document: Mapping[str, Any], reference: str) -> bool:
     try:
-        _follow(document, reference)
+        follow(document, reference)
     except ContractError:
         return False
     return True
 
 
-def _follow(document: Mapping[str, Any], reference: str) -> Any:
+def follow(document: Mapping[str, Any], reference: str) -> Any:
+    """What a reference within the document points to, which may be another reference."""
     node: Any = document
     for segment in reference[2:].split("/"):
         key = unquote(segment).replace("~1", "/").replace("~0", "~")

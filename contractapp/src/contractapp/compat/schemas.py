@@ -1,0 +1,139 @@
+"""Two schemas compared by what they admit: where they differ, and which of them admits more."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jsonschema_rs
+
+from contractapp.compile.document import ContractError, Unsupported, follow
+from contractapp.compile.schema import Direction, Validator
+
+Verdict = Literal["yes", "no", "unknown"]
+
+Document = Mapping[str, Any]
+
+
+class Difference(NamedTuple):
+    """One place at which two schemas differ; `is_wider` and `is_narrower` tell what became of the set of its values."""
+
+    place: str
+    is_wider: Verdict
+    is_narrower: Verdict
+    words: str
+
+
+def differences(
+    old: Document, was: Document, new: Document, now: Document, direction: Direction
+) -> Iterator[Difference]:
+    """What differs between a schema of the old document and one of the new."""
+    if inlined(was, old) == inlined(now, new):
+        return
+    try:
+        one, other = Validator(was, old, direction).json_schema, Validator(now, new, direction).json_schema
+    except (Unsupported, ContractError, ValueError) as error:  # of ValueError are the faults that jsonschema-rs finds
+        yield Difference("", "unknown", "unknown", f"it cannot be read, {error}")
+        return
+    for place, (before, after) in _places(inlined(one), inlined(other)):
+        sides = {**before, "components": one["components"]}, {**after, "components": other["components"]}
+        is_narrower, is_wider = covers(*sides), covers(*reversed(sides))
+        if not is_narrower == is_wider == "yes":
+            yield Difference(place, is_wider, is_narrower, _words(before, after))
+
+
+def covers(wider: Document, narrower: Document) -> Verdict:
+    """Whether the one admits every value of the other."""
+    try:
+        verdict = str(canonical(wider).covers(canonical(narrower))).rpartition(".")[2].lower()
+    except ValueError:  # jsonschema-rs cannot read one of them
+        return "unknown"
+    return "yes" if verdict == "yes" else "no" if verdict == "no" else "unknown"
+
+
+def _places(was: Any, now: Any, place: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """The smallest places at which two schemas differ: a change of a member is told there, once."""
+    if was == now:
+        return
+    objects = was.get("type") == now.get("type") == "object" and was.get("properties") and now.get("properties")
+    arrays = was.get("type") == now.get("type") == "array" and was.get("items") and now.get("items")
+    if objects:
+        rest = [{key: value for key, value in side.items() if key != "properties"} for side in (was, now)]
+        ours, theirs = was["properties"], now["properties"]
+        if rest[0] == rest[1] and ours.keys() == theirs.keys():
+            for name in sorted(ours):
+                yield from _places(ours[name], theirs[name], f"{place}/{name}")
+            return
+        # What is not about the common members is told for the object; they are compared one by one.
+        common = ours.keys() & theirs.keys()
+        shells = [
+            {
+                **side,
+                "properties": {name: ({} if name in common else schema) for name, schema in side["properties"].items()},
+            }
+            for side in (was, now)
+        ]
+        yield place, (shells[0], shells[1])
+        for name in sorted(common):
+            yield from _places(ours[name], theirs[name], f"{place}/{name}")
+    elif arrays and {**was, "items": 0} == {**now, "items": 0}:
+        yield from _places(was["items"], now["items"], f"{place}/*")
+    else:
+        yield place, (was, now)
+
+
+def canonical(schema: Any) -> jsonschema_rs.CanonicalSchema:
+    """The schema in the form that knows containment."""
+    # Under draft 4 jsonschema-rs 0.60 leaves bounds of integers undecided.
+    return jsonschema_rs.canonicalize({**_draft_7(schema), "$schema": "http://json-schema.org/draft-07/schema#"})
+
+
+def _draft_7(schema: Any) -> Any:
+    """The draft 4 schema with its exclusive bounds as draft 7 writes them."""
+    if isinstance(schema, list):
+        return [_draft_7(member) for member in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    result = {key: _draft_7(member) for key, member in schema.items()}
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(result.get(exclusive), bool) and result.pop(exclusive):
+            result[exclusive] = result.pop(bound)
+    return result
+
+
+def inlined(schema: Any, root: Any = None, seen: tuple[str, ...] = ()) -> Any:
+    """The schema with its references in place; one into another file and one without end stay.
+
+    `root` is the document in which they are found, the schema itself unless given.
+    """
+    root = schema if root is None else root
+    if isinstance(schema, list):
+        return [inlined(member, root, seen) for member in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        if reference in seen or not reference.startswith("#/"):
+            return dict(schema)
+        return inlined(follow(root, reference), root, (*seen, reference))
+    members = {key: member for key, member in schema.items() if schema is not root or key != "components"}
+    return {key: inlined(member, root, seen) for key, member in members.items()}
+
+
+def _words(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The keywords that differ, in the order of the alphabet."""
+    words = []
+    for key in sorted(was.keys() | now.keys()):
+        if was.get(key) == now.get(key):
+            continue
+        if key == "properties":
+            before, after = was.get(key, {}).keys(), now.get(key, {}).keys()
+            gone, new = sorted(before - after), sorted(after - before)
+            words += [f"without {', '.join(gone)}"] * bool(gone) + [f"with {', '.join(new)}"] * bool(new)
+        else:
+            words.append(f"{key} {shown(was.get(key))} -> {shown(now.get(key))}")
+    return "; ".join(words)
+
+
+def shown(value: Any) -> str:
+    text = "none" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:80] + "…"
