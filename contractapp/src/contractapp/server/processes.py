@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.importer import import_from_string
 from uvicorn.supervisors import Multiprocess
 
 from contractapp.problems import Problem
@@ -39,13 +41,27 @@ _GRACE_SECONDS = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address; port 0 is one that is free. Raises `OSError` with a sentence."""
+    """A socket that listens on an address.
+
+    Args:
+        host: A name or an IPv4 or IPv6 address of this machine, such as `127.0.0.1`; `0.0.0.0` is all of IPv4.
+        port: 0 is one that is free; the socket's `getsockname()[1]` tells which.
+
+    Raises:
+        OSError: The address is taken, or not of this machine; with a sentence.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]  # Python adds what is said here already
         raise OSError(f"Cannot listen on {host}, port {port}: {reason}.") from None
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The application that `module:name` is, or that the function of this name makes."""
+    found = import_from_string(name)
+    return found if _is_application(found) else found()
 
 
 def serve(
@@ -58,18 +74,29 @@ def serve(
     shutdown_timeout_seconds: float = 10.0,
     problem_body: ProblemBody = Problem.body,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight, within the shutdown timeout.
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
-    Several workers are processes of their own, each with an application that it makes: `application` is then the
-    `module:function` that makes it, called without arguments. One worker takes the ASGI application itself, too.
-    `request_timeout_seconds` is how long the head of a request may take. `problem_body` is `ContractApp`'s, for what
-    is refused because it is no HTTP.
+    Speaks HTTP/1.1 (RFC 9112); TLS and HTTP/2 are for a proxy in front. Headers such as `X-Forwarded-For` are left to
+    the application: see `trusted_proxies`. Sets up logging for the process, unless that was done.
+
+    Args:
+        application: An ASGI application; or its `module:name`, or that of a function without arguments that makes it.
+        listener: Where to listen, from `listen`.
+        workers: How many processes serve. Several make an application each, so that it must be given by name. One that
+            dies is replaced.
+        log_level: `debug`, `info`, `warning` or `error`, for the root logger.
+        request_timeout_seconds: How long the head of a request may take; the connection is closed beyond.
+        shutdown_timeout_seconds: How long requests in flight may take after the signal; they are cut off beyond.
+        problem_body: The members of the JSON object that a problem becomes, as `ContractApp` has it, for requests that
+            are refused because they are not HTTP.
+
+    Raises:
+        TypeError: Several workers, and no name.
     """
     if workers > 1 and not isinstance(application, str):
-        raise TypeError("Several workers each make an application: name the function that does, as module:function.")
+        raise TypeError("Several workers each make an application: name it, or the function that does, as module:name.")
     config = _Config(
         application,
-        factory=isinstance(application, str),
         workers=workers,
         http=Protocol,
         ws="none",
@@ -109,6 +136,11 @@ class _Config(uvicorn.Config):
         # Before uvicorn listens to signals, and when it raises the one that ended it once more, this is their meaning.
         _on_stop(lambda *_: sys.exit(0))
 
+    def load_app(self) -> Any:
+        found = super().load_app()
+        self.factory = isinstance(self.app, str) and not _is_application(found)
+        return found
+
     def load(self) -> None:
         """Make the application, in the process that serves it."""
         parent = multiprocessing.parent_process()
@@ -137,6 +169,11 @@ class _Supervisor(Multiprocess):
             if process.exitcode is None:  # too stuck to end itself
                 process.kill()
         super().join_all()
+
+
+def _is_application(found: Any) -> bool:
+    """Whether this is an ASGI application itself, and not a function that makes one."""
+    return inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(getattr(found, "__call__", None))  # noqa: B004
 
 
 def _on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:

@@ -1,0 +1,42 @@
+"""`python -m contractapp.server module:name`: serves an application."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from uvicorn.importer import ImportFromStringError
+
+from contractapp import ContractError
+from contractapp.server.processes import listen, load, serve
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; 1 and a sentence on the standard error where that cannot begin."""
+    parser = ArgumentParser(prog="contractapp.server", description="Serve an application over HTTP/1.1.")
+    parser.add_argument(
+        "application", metavar="module:name", help="the application, or a function without arguments that makes it"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 is one that is free (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="how many processes serve (default: %(default)s)")
+    parser.add_argument(
+        "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="(default: %(default)s)"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        application = load(given.application)
+        listener = listen(given.host, given.port)
+    except (ContractError, ImportFromStringError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    host = f"[{given.host}]" if ":" in given.host else given.host
+    sys.stdout.write(f"Listening on http://{host}:{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    # Several processes each make one of their own: this one has shown that it can be made.
+    served = application if given.workers == 1 else given.application
+    serve(served, listener, workers=given.workers, log_level=given.log_level)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
