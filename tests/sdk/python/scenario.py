@@ -66,7 +66,7 @@ def shown(found: list[list[int]]) -> str:
 
 async def live(client: Client) -> None:
     created = await create_user.asyncio_detailed(client=client, body=NewUser("Zoë 李", "zoe@example.com"))
-    user = created.parsed
+    user: Parsed = created.parsed
     assert isinstance(user, User)
     print("created", user.id, user.username, user.email, created.headers["location"])
     user = await get_user.asyncio(user.id, client=client)
