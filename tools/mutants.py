@@ -31,7 +31,7 @@ from tools.mutations import Document, mutants, operations_at  # noqa: E402  # wh
 
 CONTRACT = Path("openapi/openapi.yaml")
 REPORT = ROOT / "reports" / "mutants.md"
-COPIED = ("api", "openapi", "tests", "tools", "docs", "pyproject.toml", "README.md", "CHANGELOG.md")
+COPIED = ("api", "openapi", "tests", "tools", "docs", "conftest.py", "pyproject.toml", "README.md", "CHANGELOG.md")
 
 # Only what reads the contract can notice a change of it. These first, since they take no time;
 FIRST = ("tests/test_contract.py", "tests/test_agreement.py", "tests/test_layout.py")
