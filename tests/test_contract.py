@@ -157,6 +157,15 @@ def types_of_400(name):
     return content["schema"]["properties"]["type"]["enum"]
 
 
+def test_the_format_of_an_integer_is_the_smallest_that_holds_it():
+    """Generated clients take their types from it."""
+    integers = {place: schema for place, schema in SCHEMAS.items() if schema["type"] == "integer"}
+
+    assert {place: schema["format"] for place, schema in integers.items()} == {
+        place: "int64" if schema.get("maximum", 0) >= 2**31 else "int32" for place, schema in integers.items()
+    }
+
+
 @pytest.mark.parametrize("place", VALUES)
 def test_values_are_those_that_the_service_knows(place):
     assert component(*place)["enum"] == VALUES[place]
