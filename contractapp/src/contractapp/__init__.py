@@ -42,8 +42,10 @@ _HOMES = {
 __all__ = sorted(_HOMES)  # noqa: PLE0605  # each is imported above for type checkers
 
 
-def __getattr__(name: str) -> Any:
-    # Imported on first use: a module that only raises problems need not wait for Connexion (0.5 s).
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # which would take every name for one of these
+
+    def __getattr__(name: str) -> Any:
+        # Imported on first use: a module that only raises problems need not wait for Connexion (0.5 s).
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)

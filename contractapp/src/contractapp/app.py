@@ -42,11 +42,21 @@ MAX_BODY_BYTES = 1024 * 1024
 
 
 class ContractApp(connexion.FlaskApp):
-    """A drop-in for `connexion.FlaskApp`, with these arguments beside Connexion's own.
+    """A drop-in for `connexion.FlaskApp` that compiles its contract at start-up and keeps to it.
 
-    `workers`: the threads that run handlers. `inline`: operationIds whose handlers never wait and run in the event
-    loop. `max_body_bytes`: the limit over which a body is refused with 413. `landing`: a path that leads to Swagger UI.
-    `problem_body`: the members of the JSON object that a problem becomes; `Problem.body` unless given.
+    It is an ASGI application; its attribute `app` is the Flask application, whose hooks, sessions and signals work as
+    in Flask. These arguments stand beside those of `connexion.FlaskApp`, which are unchanged.
+
+    Args:
+        import_name: The name of the package it belongs to, as Flask has it: `__name__`.
+        workers: The threads that run handlers; `Workers()` unless given.
+        inline: The operationIds of handlers that never wait: they run in the event loop, without a thread.
+        max_body_bytes: The largest request body; 413 beyond (RFC 9110, section 15.5.14).
+        landing: A path that leads to Swagger UI, such as `/`.
+        problem_body: The members of the JSON object that a problem becomes; `Problem.body` unless given.
+        middlewares: As in Connexion. Operations are compiled only where none of your own stands behind the contract's.
+        swagger_ui_options: As in Connexion.
+        options: The other arguments of `connexion.FlaskApp`, such as `strict_validation` and `validate_responses`.
     """
 
     def __init__(
@@ -98,16 +108,28 @@ class ContractApp(connexion.FlaskApp):
         return tuple(self._contracts)
 
     def add_error_handler(self, code_or_exception: int | type[Exception], function: Callable[..., Any]) -> None:
-        """Register an error handler, as in Connexion; one for a status also gets the refusals of that status."""
+        """Register an error handler, as in Connexion; one for a status also gets the refusals of that status.
+
+        Args:
+            code_or_exception: A status, or a class of exceptions such as `Problem`.
+            function: Takes the request and the exception, and returns the response.
+        """
         super().add_error_handler(code_or_exception, function)
         self._error_handlers.add(code_or_exception)
 
     def add_api(
         self, specification: Path | str | dict[str, Any], *, handlers: Handlers | None = None, **options: Any
     ) -> None:
-        """Add an API, as in Connexion; with `handlers`, operationIds are their names and none may be missing or left.
+        """Add the API of one contract, as in Connexion.
 
-        Raises `ContractError` with every fault of the contract and its handlers.
+        Args:
+            specification: An OpenAPI 3.0 document, or the path of one, relative to `specification_dir`.
+            handlers: The function for each operationId. Without them, Connexion's `resolver` finds the functions.
+            options: The other arguments of Connexion's `add_api`, such as `base_path` and `resolver`.
+
+        Raises:
+            ContractError: The contract cannot be served, or the handlers do not fit it: one is missing, one is left
+                over, or its arguments are not those of its operation. All faults are named at once.
         """
         if handlers is not None:
             options["resolver"] = HandlerResolver(handlers)

@@ -24,10 +24,20 @@ def cors(
     methods: Iterable[str] = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"),
     exposed_headers: Iterable[str] = ("Link", "Location", "Allow", "Retry-After", "ETag"),
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """The layer for pages of these origins, such as `https://app.example`; `*` for all. Raises `ValueError`.
+    """A layer that lets pages of other sites call the API from browsers (Fetch standard, section CORS protocol).
 
-    A page may send the `methods`; one that a path does not take is answered 405, which the page can then read. It may
-    read the `exposed_headers` of an answer beside those that every page may read (Fetch standard, CORS protocol).
+    Put it around the application: `served = cors(["https://app.example"])(app)`. Credentials are never allowed.
+
+    Args:
+        origins: The sites, each as browsers write it, such as `https://app.example`; `*` is all of them.
+        methods: What a page may send. One that a path does not take is answered 405, which the page can then read.
+        exposed_headers: What a page may read of a response, beside the headers that every page may read.
+
+    Returns:
+        A function that takes an ASGI application and returns one.
+
+    Raises:
+        ValueError: One of them is not an origin.
     """
     origins = frozenset(origins)
     for origin in origins - {"*"}:

@@ -24,9 +24,20 @@ _IS_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 
 
 def trusted_proxies(addresses: Iterable[str]) -> Callable[[ASGIApp], ASGIApp]:
-    """The layer that believes peers with these addresses, or in these networks (`10.0.0.0/8`). Raises `ValueError`.
+    """A layer that shows the application each request as its client made it, where named proxies handed it on.
 
-    `*` is whoever connects, for servers that only a proxy can reach; nobody that this proxy names is trusted by it.
+    It reads `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` of these proxies, and of nobody else.
+    Put it around everything else: `served = trusted_proxies(["10.0.0.0/8"])(app)`.
+
+    Args:
+        addresses: IPv4 or IPv6 addresses and networks, such as `127.0.0.1` and `10.0.0.0/8`. `*` is whoever connects,
+            for servers that only a proxy can reach; the addresses that this proxy names are not trusted.
+
+    Returns:
+        A function that takes an ASGI application and returns one.
+
+    Raises:
+        ValueError: One of them is neither an address nor a network.
     """
     addresses = frozenset(addresses)
     networks = tuple(ip_network(address) for address in sorted(addresses - {"*"}))
@@ -97,7 +108,7 @@ def _outermost(values: Sequence[str], proxies: int) -> str:
 
 
 def _address(text: str) -> _Address | None:
-    """The address, with or without a port or brackets; an IPv4 address in IPv6 clothes is IPv4."""
+    """The address, with or without a port or brackets; an IPv4 address mapped into IPv6 is IPv4 (RFC 4291)."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -13,7 +13,8 @@ from contractapp.compile.document import ContractError, read_document, require_o
 def last_release(folder: Path) -> Path:
     """The contract of the highest version in a folder of released ones, each named for its version (`1.10.0.yaml`).
 
-    Raises `ContractError` where there is none.
+    Raises:
+        ContractError: There is none.
     """
     released = {path: [int(part) for part in path.stem.split(".")] for path in folder.iterdir() if _is_release(path)}
     if not released:

@@ -10,7 +10,11 @@ import yaml
 
 
 class ContractError(Exception):
-    """A contract that cannot be served; `faults` holds one sentence for each thing wrong with it."""
+    """A contract that cannot be served, or that does not fit its handlers.
+
+    Attributes:
+        faults: One sentence for each thing that is wrong, as a tuple.
+    """
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = tuple(faults)

@@ -128,7 +128,16 @@ class Lane:
 
 
 class Workers:
-    """Two lanes: `read` for safe methods, `write` for the rest (RFC 9110, section 9.2.1)."""
+    """The threads that run handlers, in two lanes: one for safe methods (RFC 9110, section 9.2.1), one for the rest.
+
+    With a lane of their own, writers that wait for a lock leave threads to readers. The first request starts them.
+
+    Args:
+        read_threads: How many run the handlers of GET, HEAD, OPTIONS and TRACE.
+        write_threads: How many run the other handlers; 0 gives both kinds the read lane.
+        queue_size: How many requests may wait for a thread, per lane; 503 beyond (RFC 9110, section 15.6.4).
+        timeout_seconds: How long a request may wait and run; 503 beyond. A handler that runs is not interrupted.
+    """
 
     def __init__(
         self,

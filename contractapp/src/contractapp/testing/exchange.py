@@ -1,6 +1,7 @@
 """Requests made of raw bytes, sent to an ASGI application without a server: a pytest plugin with the fixture `ask`.
 
-An HTTP client would tidy up what is sent; this sends these bytes and no others.
+An HTTP client would tidy up what is sent; this sends these bytes and no others. Switch it on with
+`addopts = ["-p", "contractapp.testing.exchange"]` in the configuration of pytest.
 """
 
 import asyncio
@@ -13,7 +14,13 @@ import pytest
 
 
 class Reply(NamedTuple):
-    """What an ASGI application sent, byte for byte."""
+    """What an ASGI application sent, byte for byte.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The names and values of the headers, in the order in which they were sent.
+        body: The whole body.
+    """
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -25,11 +32,12 @@ class Reply(NamedTuple):
         return ", ".join(values) if values else None
 
     def json(self) -> Any:
+        """The body read as JSON."""
         return orjson.loads(self.body)
 
     @property
     def faults(self) -> list[tuple[str, str, str]]:
-        """The faults of a refused request, as (in, pointer, detail)."""
+        """The faults that a problem lists in its `errors`, each as (in, pointer, detail)."""
         return [(fault["in"], fault["pointer"], fault["detail"]) for fault in self.json()["errors"]]
 
 
@@ -51,10 +59,12 @@ def loop() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="session")
 def ask(loop: asyncio.Runner) -> Callable[..., Reply]:
-    """Sends one request through the ASGI interface, with these bytes and no others.
+    """A fixture: a function that sends one request through the ASGI interface, with these bytes and no others.
 
-    `body` is bytes, sent with a Content-Length, or a list of chunks or ASGI messages, `announced` by
-    Transfer-Encoding or by nothing.
+    `ask(app, method, target, headers=(), body=b"", *, announced=True, **scope)` returns a `Reply`. `target` is the
+    path with its query, as text or bytes; `headers` are pairs of a name and a value. `body` is bytes, which are sent
+    with a Content-Length; or a list of chunks or ASGI messages, `announced` by Transfer-Encoding or by nothing.
+    `scope` replaces members of the ASGI scope, such as `client`.
     """
 
     def send(app: Any, method: str, target: str | bytes, headers: Headers = (), body: Any = b"", **scope: Any) -> Reply:
