@@ -199,3 +199,17 @@ def test_head_and_options_stand_for_nothing(ledger):
     ledger.record(REFUSED._replace(method="OPTIONS", status=204))
 
     assert (sum(ledger.seen.values()), ledger.breaches) == (0, {})
+
+
+def test_what_other_processes_saw_counts_too(ledger):
+    """As pytest-xdist hands it on: through `repr` and back, or anything else that keeps lists and dictionaries."""
+    others = [Ledger(ledger.contract) for _ in range(2)]
+    others[0].record(CREATED)
+    others[0].record(FOUND)
+    others[1].record(FOUND._replace(status=500), "test_two")
+    for other in others:
+        ledger.add(json.loads(json.dumps(other.taken())))
+
+    assert ledger.responses == 3
+    assert ledger.breaches == {"GET /things/{thing_id} answered 500, which get_thing does not document": "test_two"}
+    assert ledger.gaps() == ["list_things 200 was never seen", "create_thing 405 was never seen"]

@@ -1,42 +1,150 @@
-"""README.md does what it says."""
+"""README.md does what it says: each of its blocks is run, read or compared."""
 
+import inspect
+import json
 import re
+import runpy
 import subprocess
 import sys
+import tomllib
+from functools import partial
 from pathlib import Path
+from unittest.mock import create_autospec
 
-PAGE = Path(__file__).parent.parent / "README.md"
+import pytest
+
+from contractapp import ContractApp, compat
+from contractapp.serve.connexion import OPTIONS_LEFT_TO_STOCK
+from contractapp.testing import ledger
+
+FOLDER = Path(__file__).parent.parent
+TEXT = (FOLDER / "README.md").read_text()
+PROJECT = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
+PYTHON = ("hello", "problems", "serving", "public")
 
 
-def test_the_ten_lines_run_and_print_what_the_page_shows(tmp_path):
-    blocks = dict(re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
-    (tmp_path / "hello.yaml").write_text(blocks["yaml"])
-    (tmp_path / "hello.py").write_text(blocks["python"])
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "hello.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+def blocks(language):
+    """The blocks in a language, in the order of the page."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    return [text for name, text in found if name == language]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the files of the page, where modules are imported from; they are forgotten afterwards."""
+    (tmp_path / "hello.yaml").write_text(blocks("yaml")[0])
+    for name, text in zip(PYTHON, blocks("python"), strict=True):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in PYTHON:
+        sys.modules.pop(name, None)
+
+
+def run(*command, folder):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *command], cwd=folder, capture_output=True, text=True, check=False
     )
+    return done.stdout, done.stderr
 
-    assert (run.stdout, run.stderr) == (blocks[""], "")
-    assert len([line for line in blocks["python"].splitlines() if line]) <= 10
+
+def test_the_ten_lines_run_and_print_what_the_page_shows(folder):
+    assert run("hello.py", folder=folder) == (blocks("")[0], "")
+    assert len([line for line in blocks("python")[0].splitlines() if line]) <= 10
+
+
+def test_a_refusal_is_the_one_shown(folder, ask):
+    import hello
+
+    refused = ask(hello.app, "GET", "/greetings/World?times=many")
+
+    assert (refused.status, refused.json()) == (400, json.loads(blocks("json")[0]))
+    assert ask(hello.app, "GET", "/ui/").status == 200
+
+
+def test_the_problem_is_the_one_shown(folder, ask, contract):
+    import problems
+
+    count = {"type": "object", "properties": {"count": {"type": "integer"}}}
+    operation = {
+        "operationId": "order",
+        "parameters": [{"name": "item_id", "in": "path", "required": True, "schema": {"type": "integer"}}],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": count}}},
+    }
+    app = ContractApp("api")
+    app.add_api(contract({"/items/{item_id}/orders": {"post": operation}}), handlers={"order": problems.order})
+    order = partial(ask, app, "POST", headers=[("Content-Type", "application/json")])
+
+    assert order("/items/2/orders", body=b'{"count": 1}').status == 404
+    assert order("/items/1/orders", body=b'{"count": 6}').json() == json.loads(blocks("json")[1])
+    assert order("/items/1/orders", body=b'{"count": 5}').header("location") == "/orders/7"
+
+
+def test_the_layers_stand_around_the_application(folder, ask):
+    import public
+
+    origin = [("Origin", "https://app.example"), ("X-Forwarded-For", "192.0.2.1")]
+    answer = ask(public.app, "GET", "/greetings/World", origin)
+
+    assert answer.json() == {"greeting": "Hello World"}
+    assert answer.header("access-control-allow-origin") == "https://app.example"
+
+
+def test_the_program_serves_with_arguments_that_there_are(folder, monkeypatch):
+    from contractapp import server
+
+    listen, serve = create_autospec(server.listen), create_autospec(server.serve)
+    monkeypatch.setattr(server, "listen", listen)
+    monkeypatch.setattr(server, "serve", serve)
+    runpy.run_path("serving.py", run_name="__main__")
+
+    listen.assert_called_once_with("127.0.0.1", 8000)
+    assert serve.call_args.args == ("hello:app", listen.return_value.__enter__.return_value)
+
+
+def test_the_settings_of_the_ledger_are_those_shown():
+    known = []
+    parser = type("Parser", (), {"addini": lambda _, name, *__: known.append(name), "addoption": lambda *_, **__: None})
+    ledger.pytest_addoption(parser())
+    (settings,) = blocks("toml")
+
+    assert set(tomllib.loads(settings)["tool"]["pytest"]) - {"addopts"} == set(known)
+
+
+def test_the_comparison_prints_what_the_page_shows(folder, capsys):
+    (folder / "released.yaml").write_text((folder / "hello.yaml").read_text())
+    (folder / "hello.yaml").write_text((folder / "hello.yaml").read_text().replace("maximum: 9", "maximum: 5"))
+
+    assert compat.main(["released.yaml", "hello.yaml"]) == 1
+    assert capsys.readouterr().out == blocks("")[1]
 
 
 def test_the_page_names_every_argument_and_every_option_left_to_stock():
-    import inspect
+    connexions = {"import_name", "options", "middlewares", "swagger_ui_options"}
+    own = set(inspect.signature(ContractApp).parameters) - connexions
 
-    from contractapp import ContractApp
-    from contractapp.serve.connexion import OPTIONS_LEFT_TO_STOCK
+    assert set(re.findall(r"^\| `(\w+)` \| (?:`Workers|none|1048576|`Problem)", TEXT, re.MULTILINE)) == own
+    assert all(f"`{option}`" in TEXT for option in OPTIONS_LEFT_TO_STOCK)
 
-    text = PAGE.read_text()
-    own = set(inspect.signature(ContractApp).parameters) - {
-        "import_name",
-        "options",
-        "middlewares",
-        "swagger_ui_options",
-    }
 
-    assert set(re.findall(r"^\| `(\w+)` \| (?:`Workers|none|1048576|`Problem)", text, re.MULTILINE)) == own
-    assert all(f"`{option}`" in text for option in OPTIONS_LEFT_TO_STOCK)
+def test_the_page_names_the_options_of_the_server(capsys):
+    from contractapp.server.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+
+    assert {option for option in options if f"`{option}`" in TEXT} == options
+
+
+def test_the_versions_are_those_of_the_distribution():
+    pythons = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", name)]
+    extras = PROJECT["optional-dependencies"]
+    needed = "\n".join([*PROJECT["dependencies"], *extras["server"], *extras["test"]])
+    shown = re.findall(r"^\| `([\w\[\]]+)`[^|]* \| (\S+) \|$", TEXT, re.MULTILINE)
+
+    assert f"| Python | {', '.join(pythons)} |" in TEXT
+    assert PROJECT["requires-python"] == f">={pythons[0]}"
+    assert [name for name, _ in shown] == ["connexion[flask]", "flask", "uvicorn", "pytest"]
+    assert [name + bounds for name, bounds in shown if f"{name}{bounds}" not in needed.splitlines()] == []

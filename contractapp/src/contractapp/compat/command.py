@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ContractError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    lines = [f"Since {released.stem}: {len(changes)} changes.", *map(str, changes)]
+    lines = [f"Since {released.stem}: {len(changes)} change{'s' * (len(changes) != 1)}.", *map(str, changes)]
     breaks = any(change.breaking for change in changes) and major(new) <= major(old)
     if breaks:
         lines.append(f"Breaking changes need version {major(old) + 1}.0.0; the contract says {new['info']['version']}.")

@@ -158,11 +158,23 @@ def _base_path(application: ContractApp, contract: Contract) -> str | None:
 
 def pytest_deselected(items: Iterable[pytest.Item]) -> None:
     for item in items:
-        item.session.stash[_deselected] = True
+        item.config.stash[_deselected] = True
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's, in the process that started the others
+def pytest_testnodedown(node: Any) -> None:
+    taken = getattr(node, "workeroutput", {}).get("ledger")
+    if taken:  # a process that crashed leaves nothing
+        node.config.stash[_ledger].add(taken)
+        node.config.stash[_deselected] = node.config.stash.get(_deselected, False) or taken["deselected"]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ledger = session.config.stash[_ledger]
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:  # a process of pytest-xdist: the one that started it judges
+        output["ledger"] = {**ledger.taken(), "deselected": session.config.stash.get(_deselected, False)}
+        return
     whole = _is_whole(session)
     report = session.config.getini("ledger_report")
     if whole and report:
@@ -196,7 +208,7 @@ def _is_whole(session: pytest.Session) -> bool:
     if option.ledger == "whole":
         return True
     narrowed = option.keyword or option.markexpr or option.deselect or option.ignore or option.ignore_glob
-    return not narrowed and not session.stash.get(_deselected, False) and _asks_for_all(config)
+    return not narrowed and not config.stash.get(_deselected, False) and _asks_for_all(config)
 
 
 def _asks_for_all(config: pytest.Config) -> bool:

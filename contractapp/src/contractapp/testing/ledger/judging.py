@@ -49,6 +49,18 @@ class Ledger:
             for breach in self._judge(response):
                 self.breaches.setdefault(breach, test)
 
+    def taken(self) -> dict[str, Any]:
+        """What was seen and what breaks the contract, in lists and dictionaries, for another process's `add`."""
+        seen = [[*entry, count] for entry, count in self.seen.items()]
+        return {"responses": self.responses, "seen": seen, "breaches": self.breaches}
+
+    def add(self, taken: Mapping[str, Any]) -> None:
+        """Enter what another process has taken."""
+        self.responses += taken["responses"]
+        for *entry, count in taken["seen"]:
+            self.seen[tuple(entry)] += count
+        self.breaches |= taken["breaches"]
+
     def gaps(self) -> list[str]:
         """What the contract documents and nobody saw, a line each."""
         missing = [entry for entry in self.contract.documented() if not self.seen[entry]]
