@@ -82,12 +82,21 @@ def test_a_refused_constraint_is_its_problem(db, taken, problem):
     assert len(read(_ALL, {})) == 1
 
 
+def test_both_are_told_when_both_are_taken(db):
+    write(_NEW, ANN)
+
+    with pytest.raises(UsernameTaken) as refusal:
+        write(_NEW, ANN)
+
+    assert [fault.pointer for fault in refusal.value.errors] == ["/username", "/email"]
+
+
 def test_a_constraint_without_a_problem_is_an_error(db):
     with pytest.raises(IntegrityError):
         write(_NEW, {"id": write(_NEW, ANN)[0], "username": "other", "email": "other@example.com"})
 
 
-def test_an_author_who_goes_while_a_post_is_written_is_unknown(on_postgresql, db):
+def test_a_refused_foreign_key_is_its_problem(db):
     with pytest.raises(UnknownUser):
         write(insert(Post.__table__).returning(Post.__table__.c.id), {"title": "a", "content": "b", "user_id": 999})
 

@@ -1,37 +1,56 @@
 """Statements on the driver itself give what SQLAlchemy gives; those that could differ go through it."""
 
 import datetime as dt
+import enum
+import time
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from itertools import permutations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import (
+    Boolean,
     Column,
+    Date,
     DateTime,
     Enum,
     Integer,
     MetaData,
+    Numeric,
     String,
     Table,
     TypeDecorator,
+    Uuid,
     bindparam,
     create_engine,
+    delete,
     event,
     insert,
     literal,
     select,
     text,
+    type_coerce,
     update,
 )
-from sqlalchemy.exc import IntegrityError, InterfaceError, InvalidRequestError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    IntegrityError,
+    InterfaceError,
+    InvalidRequestError,
+    OperationalError,
+    ProgrammingError,
+    StatementError,
+)
 
 from api import health, posts, users
-from api.database import db
+from api.database import UtcDateTime, UtcNow, db
 from api.database.statements import StatementRunner
 from tests.applications import application
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 IDS = st.integers(0, 4)
+YEAR_10, YEAR_9990 = dt.datetime(10, 1, 1), dt.datetime(9990, 1, 1)  # noqa: DTZ001  # hypothesis adds the zones
 BIG = st.integers(-(2**63), 2**63 - 1)
 
 # Every statement of the handlers, and what its parameters may be.
@@ -64,21 +83,50 @@ class Shouted(TypeDecorator):
     cache_ok = True
 
     def process_bind_param(self, value, _dialect):
-        return value.upper()
+        return value and value.upper()
 
     def process_result_value(self, value, _dialect):
-        return value.lower()
+        return value and value.lower()
+
+
+class Unreadable(TypeDecorator):
+    """Fails on the way out."""
+
+    impl = String
+    cache_ok = True
+
+    def process_result_value(self, _value, _dialect):
+        return 1 / 0
+
+
+class Kind(enum.Enum):
+    ONE = "one"
+    TWO = "two"
 
 
 odd = Table(
     "odd",
     MetaData(),
     Column("id", Integer, primary_key=True),
-    Column("at", DateTime),
-    Column("kind", Enum("one", "two", native_enum=False)),
-    Column("name", Shouted),
+    Column("price", Numeric(10, 2)),
     Column("number", Integer, default=lambda: 7),
     Column("note", String(20), onupdate=lambda: "changed"),
+)
+
+# A column of every type whose values are converted here as SQLAlchemy converts them.
+converted = Table(
+    "converted",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime),
+    Column("naive_at", DateTime),
+    Column("day", Date),
+    Column("is_on", Boolean),
+    Column("kind", Enum(Kind)),
+    Column("mark", Uuid),
+    Column("name", Shouted),
+    Column("made_at", UtcDateTime, server_default=UtcNow(), nullable=False),
+    Column("number", Integer, server_default="7", nullable=False),
 )
 
 
@@ -98,11 +146,20 @@ def rows(make_user, make_post):
 
 @pytest.fixture
 def odd_table(db):
+    yield from created(odd, db)
+
+
+@pytest.fixture
+def converted_table(db):
+    yield from created(converted, db)
+
+
+def created(table, db):
     with db.engine.begin() as connection:
-        odd.create(connection)
+        table.metadata.create_all(connection)
     yield
     with db.engine.begin() as connection:
-        odd.drop(connection)
+        table.metadata.drop_all(connection)
 
 
 def plainly(statement, parameters):
@@ -128,7 +185,7 @@ def test_a_read_gives_what_sqlalchemy_gives(rows, runner, name, data):
     statement, parameters = READS[name]
     values = data.draw(st.fixed_dictionaries(parameters))
 
-    assert runner._compiled(statement, tuple(values)) is not None
+    assert runner._compiled(statement, frozenset(values)) is not None
     assert outcome(lambda: runner.fetch(statement, values)) == plainly(statement, values)
 
 
@@ -139,7 +196,7 @@ def test_a_write_does_what_sqlalchemy_does(runner, name, data, empty, make_user,
     statement, parameters = WRITES[name]
     values = data.draw(st.fixed_dictionaries(parameters))
     results = []
-    for change in (runner.change, lambda *given: runner._run_plainly(*given, commit=True)):
+    for change in (runner.change, lambda *given: runner._run_through_sqlalchemy(*given, commit=True)):
         empty()
         for number in range(1, 4):
             user = make_user(username=f"user{number}", email=f"user{number}@example.com")
@@ -148,16 +205,118 @@ def test_a_write_does_what_sqlalchemy_does(runner, name, data, empty, make_user,
         state = [runner.fetch(select(table).order_by(table.c.id), {}) for table in (users._users, posts._posts)]
         results.append((answer, state))
 
-    assert runner._compiled(statement, tuple(values)) is not None
+    assert runner._compiled(statement, frozenset(values)) is not None
     assert results[0] == results[1]
 
 
-AT = dt.datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  # as the column has it
+ZONES = st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)))
+VALUES = {
+    "at": st.datetimes(YEAR_10, YEAR_9990, timezones=ZONES),
+    "naive_at": st.datetimes(),
+    "day": st.dates(),
+    "is_on": st.booleans(),
+    "kind": st.sampled_from(Kind),
+    "mark": st.uuids(),
+    "name": TEXTS,
+}
+
+
+@given(values=st.fixed_dictionaries({}, optional={name: st.none() | value for name, value in VALUES.items()}))
+@alike
+def test_values_are_converted_as_sqlalchemy_does(converted_table, db, runner, values):
+    kept = [column for column in converted.c if column.name not in {"id", "made_at"}]
+    written = insert(converted).returning(*kept)
+    found = select(*kept).where(*(converted.c[name] == bindparam(name) for name, v in values.items() if v is not None))
+    asked = {name: value for name, value in values.items() if value is not None}
+
+    runner.change(delete(converted).returning(converted.c.id), {})
+
+    assert runner._compiled(written, frozenset(values)) is not None
+    assert runner._compiled(found, frozenset(asked)) is not None
+    assert runner.change(written, values) == plainly(written, values)
+    assert runner.fetch(found, asked) == plainly(found, asked) != []
+
+
+def test_a_constant_of_the_statement_is_converted_too(converted_table, runner):
+    at = dt.datetime(2026, 1, 2, 3, 4, 5, 6, dt.timezone(dt.timedelta(hours=5)))
+    statement = insert(converted).values(at=at, kind=Kind.TWO).returning(converted.c.at, converted.c.kind)
+
+    assert runner._compiled(statement, frozenset({"day"})) is not None
+    assert runner.change(statement, {"day": None}) == [(at, Kind.TWO)]
+
+
+@pytest.mark.parametrize("through_sqlalchemy", [False, True])
+def test_the_databases_time_is_utc_and_compares_as_stored(converted_table, db, runner, through_sqlalchemy):
+    run = runner._run_through_sqlalchemy if through_sqlalchemy else runner._run
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+
+    ((at,),) = run(insert(converted).returning(converted.c.made_at), {"day": None}, commit=True)
+
+    assert before < at < dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+    assert at.tzinfo is dt.UTC
+    for condition in (converted.c.made_at == at, converted.c.made_at > at - dt.timedelta(microseconds=1)):
+        assert run(select(converted.c.made_at).where(condition), {}, commit=False) == [(at,)]
+
+
+@pytest.mark.parametrize("through_sqlalchemy", [False, True])
+def test_a_time_without_a_zone_is_refused(converted_table, runner, through_sqlalchemy):
+    run = runner._run_through_sqlalchemy if through_sqlalchemy else runner._run
+
+    with pytest.raises((ValueError, StatementError), match="without a time zone"):
+        run(insert(converted).returning(converted.c.id), {"at": dt.datetime(2026, 1, 2)}, commit=True)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("through_sqlalchemy", [False, True])
+def test_a_row_that_cannot_be_given_back_is_not_stored(converted_table, runner, through_sqlalchemy):
+    returned = type_coerce(converted.c.name, Unreadable())
+    run = runner._run_through_sqlalchemy if through_sqlalchemy else runner._run
+
+    with pytest.raises(ZeroDivisionError):
+        run(insert(converted).returning(returned), {"name": "ann"}, commit=True)
+
+    assert runner.fetch(select(converted.c.id), {}) == []
+
+
+def test_members_in_another_order_are_the_same_statement(runner):
+    values = {"username": "ann", "email": "ann@example.com", "user_id": 5}
+
+    for order in permutations(values):
+        runner.change(users._UPDATE, {name: values[name] for name in order})
+
+    assert runner._compiled.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("through_sqlalchemy", [False, True])
+def test_a_value_looked_up_is_never_missing(on_postgresql, rows, database_url, through_sqlalchemy):
+    """The author comes when the statement has begun and waits for another transaction's row."""
+    other = create_engine(database_url)
+    runner = StatementRunner(create_engine(database_url))
+    if through_sqlalchemy:
+        event.listen(runner.engine, "before_cursor_execute", lambda *_: None)
+    values = {"id": 9, "title": "a", "content": "b", "user_id": 9}
+    with other.connect() as connection, ThreadPoolExecutor(1) as thread:
+        connection.execute(insert(posts._posts), {**values, "user_id": 1})
+        answer = thread.submit(runner.change, posts._INSERT, values)
+        wait_for_a_lock(other)
+        with other.begin() as third:
+            third.execute(insert(users._users), {"id": 9, "username": "late", "email": "late@example.com"})
+        connection.rollback()
+        assert answer.result(timeout=10) == [(9, "a", "b", 9, 9, "late", "late@example.com")]
+    runner.dispose()
+    other.dispose()
+
+
+def wait_for_a_lock(engine):
+    """Until another connection waits for a lock."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            time.sleep(0.01)
+
+
 ODD = {
-    "a converted parameter": (insert(odd).returning(odd.c.id), {"name": "ann", "number": 1}, [(1,)]),
-    "a converted column": (insert(odd).returning(odd.c.at), {"at": AT, "number": 1}, [(AT,)]),
+    "a converted parameter": (insert(odd).returning(odd.c.id), {"price": Decimal("1.5"), "number": 1}, [(1,)]),
+    "a converted column": (insert(odd).returning(odd.c.price), {"id": 1, "number": 1}, [(None,)]),
     "a default of Python's": (insert(odd).returning(odd.c.number), {"id": 5}, [(7,)]),
-    "an enumeration": (insert(odd).returning(odd.c.kind), {"kind": "one", "number": 1}, [("one",)]),
     "a value that changes by itself": (
         update(odd).returning(odd.c.note),
         {"number": 2},
@@ -171,14 +330,14 @@ ODD = {
 def test_what_sqlalchemy_converts_or_adds_goes_through_it(odd_table, runner, name):
     statement, parameters, expected = ODD[name]
 
-    assert runner._compiled(statement, tuple(parameters)) is None
+    assert runner._compiled(statement, frozenset(parameters)) is None
     assert runner.change(statement, parameters) == expected
 
 
 def test_a_constant_of_the_statement_is_sent_too(runner):
     statement = select(literal(5), bindparam("given", type_=Integer), literal("x"))
 
-    assert runner._compiled(statement, ("given",)) is not None
+    assert runner._compiled(statement, frozenset({"given"})) is not None
     assert runner.fetch(statement, {"given": 6}) == plainly(statement, {"given": 6}) == [(5, 6, "x")]
 
 
@@ -216,6 +375,18 @@ def test_a_mistake_in_the_parameters_leaves_a_connection_that_works(runner):
     assert runner.fetch(select(literal(1)), {}) == [(1,)]
 
 
+def test_a_mistake_in_the_parameters_keeps_no_lock(on_sqlite, runner, database_url):
+    """Not even while the exception is there, and with it the statement that the driver had begun."""
+    with pytest.raises(ProgrammingError) as kept:
+        runner.change(users._UPDATE, {"user_id": 1, "email": object()})
+
+    other = create_engine(database_url, connect_args={"timeout": 0})
+    with other.begin() as connection:
+        connection.execute(delete(users._users))
+    other.dispose()
+    assert kept.value.__cause__ is kept.value.orig
+
+
 def test_a_connection_is_used_again(runner):
     runner.fetch(select(literal(1)), {})
     runner.fetch(select(literal(2)), {})
@@ -240,7 +411,7 @@ def test_statements_that_sqlalchemy_runs_find_a_connection(db):
 
     asked = select(literal(1)).where(literal(1).in_([1, 2]))
 
-    assert runner._compiled(asked, ()) is None
+    assert runner._compiled(asked, frozenset()) is None
     assert runner.fetch(asked, {}) == runner.fetch(asked, {}) == [(1,)]
     runner.dispose()
 

@@ -9,10 +9,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from api.config import Settings
 from api.database import postgresql, sqlite
+from api.database.compilation import Parameters, Rows
 from api.database.engines import db, merged, reader_options, writer_options
 from api.database.errors import raise_problem
+from api.database.refusals import problem_of
 from api.database.sqlite import DatabaseFile
-from api.database.statements import Parameters, Rows, StatementRunner
+from api.database.statements import StatementRunner
 
 
 class Runners(NamedTuple):
@@ -75,7 +77,7 @@ def write(statement: Insert | Update | Delete, parameters: Parameters) -> Sequen
     connection that dies in COMMIT does not tell whether the row was stored.
     """
     try:
-        rows = _runners().writer.change(statement, parameters)
+        rows = _runners().writer.change(statement, parameters, problem_of)
     except SQLAlchemyError as error:
         raise_problem(error)
     return rows[0] if rows else None

@@ -1,45 +1,19 @@
 """What a client sees of a database error: the problem beside the constraint that refused a row, or `Unavailable`."""
 
 import sqlite3
-from functools import cache
 from typing import NoReturn
 
-from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api.database.engines import db
-from contractapp import Problem, Unavailable
+from contractapp import Unavailable
 
 
 def raise_problem(error: SQLAlchemyError) -> NoReturn:
     """Raise the problem that stands for a database error, or the error itself if there is none."""
-    if isinstance(error, IntegrityError):
-        problem = _problems().get(_refused_constraint(error.orig))
-        if problem is not None:
-            raise problem() from error
     if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_trouble(error)):
         raise Unavailable from error
     raise error
-
-
-@cache
-def _problems() -> dict[str, type[Problem]]:
-    """The problem of each constraint that has one, by both names that databases give it (`_refused_constraint`)."""
-    problems = {}
-    for table in db.metadata.tables.values():
-        for constraint in table.constraints:
-            if isinstance(constraint, UniqueConstraint | ForeignKeyConstraint) and "problem" in constraint.info:
-                columns = ", ".join(f"{table.name}.{column.name}" for column in constraint.columns)
-                problems[str(constraint.name)] = problems[columns] = constraint.info["problem"]
-    return problems
-
-
-def _refused_constraint(error: object) -> str:
-    """PostgreSQL reports the constraint's name, SQLite its columns: `UNIQUE constraint failed: users.email`."""
-    if isinstance(error, sqlite3.Error):
-        return str(error).partition(": ")[2]
-    return str(getattr(getattr(error, "diag", None), "constraint_name", None))
 
 
 _SQLITE_TROUBLE = frozenset(

@@ -5,32 +5,35 @@ here (SQLAlchemy 2.1, psycopg 3.3, Python 3.11). What SQLAlchemy does beside is 
 would convert, and engines that somebody listens to, go through it. `tests/test_statements.py` compares the two.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Delete, Dialect, Engine, Insert, Integer, Select, String, TextClause, Update
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection, StaticPool
-from sqlalchemy.types import TypeEngine
 
-Statement = Select[Any] | TextClause | Insert | Update | Delete
-Parameters = Mapping[str, Any]
-Rows = Sequence[Sequence[Any]]
+from api.database.compilation import (
+    CompiledStatement,
+    LeftToSQLAlchemy,
+    Parameters,
+    Rows,
+    Statement,
+    compile_statement,
+    lookups,
+    reason_to_leave,
+)
 
+logger = logging.getLogger("api.database")
 
 # A connection that the pool does not get back, the cursor that all its statements go through, whether it is AUTOCOMMIT.
 _Open = tuple[PoolProxiedConnection, DBAPICursor, bool]
 
-
-class _Compiled(NamedTuple):
-    """A statement as the driver takes it."""
-
-    sql: str
-    arguments: Callable[[Parameters], Any]
+# What is raised instead of the error of a constraint, or None; from the error, the statement and its parameters.
+Explain = Callable[[Connection, IntegrityError, Statement, Parameters], Exception | None]
 
 
 class StatementRunner:
@@ -52,15 +55,27 @@ class StatementRunner:
         self._keep = keep
         self._is_good = is_good
         self._idle: list[_Open] = []  # taken and given back at its end, which no lock need guard
+        # By the set of names: members of a body in another order are the same statement.
         self._compiled = lru_cache(maxsize=256)(self._compile)
+        self._said: set[str] = set()
 
     def fetch(self, statement: Statement, parameters: Parameters) -> Rows:
         """The rows of a statement that changes nothing; raises what SQLAlchemy would raise."""
         return self._run(statement, parameters, commit=False)
 
-    def change(self, statement: Statement, parameters: Parameters) -> Rows:
-        """The rows that a statement RETURNs, committed; raises what SQLAlchemy would raise."""
-        return self._run(statement, parameters, commit=True)
+    def change(self, statement: Statement, parameters: Parameters, explain: Explain | None = None) -> Rows:
+        """The rows that a statement RETURNs, committed; raises what SQLAlchemy would raise.
+
+        Where a constraint refuses, what `explain` returns is raised instead of the error. On SQLite it is called in
+        the refused statement's transaction, which holds the write lock.
+        """
+        return self._run(statement, parameters, commit=True, explain=explain)
+
+    def report(self, name: str, statement: Statement) -> None:
+        """Say in the log that a statement will not run on the driver itself, and why, as far as that is known."""
+        reason = reason_to_leave(statement, self.engine.dialect)
+        if reason is not None:
+            self._say(name, reason)
 
     def dispose(self) -> None:
         """Close the connections that nobody is using."""
@@ -69,34 +84,60 @@ class StatementRunner:
                 self._idle.pop()[0].invalidate()
         self.engine.dispose()
 
-    def _run(self, statement: Statement, parameters: Parameters, *, commit: bool) -> Rows:
+    def _run(
+        self, statement: Statement, parameters: Parameters, *, commit: bool, explain: Explain | None = None
+    ) -> Rows:
         if self.engine._has_events:  # noqa: SLF001  # SQLAlchemy has no other way to ask
-            return self._run_plainly(statement, parameters, commit=commit)
+            return self._run_through_sqlalchemy(statement, parameters, commit=commit, explain=explain)
         taken = connection, cursor, autocommit = self._take()  # first: only a connected dialect knows its database
         try:
-            compiled = self._compiled(statement, tuple(parameters))
+            compiled = self._compiled(statement, frozenset(parameters))
         except SQLAlchemyError:
             connection.close()
             raise
         if compiled is None:
             connection.close()  # back to the pool: it is wanted there at once
-            return self._run_plainly(statement, parameters, commit=commit)
+            return self._run_through_sqlalchemy(statement, parameters, commit=commit, explain=explain)
         try:
-            cursor.execute(compiled.sql, compiled.arguments(parameters))
+            arguments = compiled.arguments(parameters)
+            cursor.execute(compiled.sql, arguments)
             rows = cursor.fetchall()
+            if compiled.lookups and _is_incomplete(rows, compiled.lookups):
+                connection.rollback()
+                cursor.execute(compiled.sql, arguments)
+                rows = cursor.fetchall()
+            if compiled.rows is not None:
+                rows = compiled.rows(rows)  # before the commit: a row that cannot be answered is not stored either
             if commit:
                 connection.commit()
             elif not autocommit:
                 connection.rollback()
+        except self._dbapi.IntegrityError as error:
+            with Connection(self.engine, connection=connection) as explained:  # gives it back to the pool
+                refused = self._translated(error, compiled.sql)
+                raise _explained(explained, refused, statement, parameters, explain) from error
         except BaseException as error:
             raise self._failed(taken, compiled.sql, error) from error
         self._give_back(taken)
         return rows
 
-    def _run_plainly(self, statement: Statement, parameters: Parameters, *, commit: bool) -> Rows:
+    def _run_through_sqlalchemy(
+        self, statement: Statement, parameters: Parameters, *, commit: bool, explain: Explain | None = None
+    ) -> Rows:
         self._release()
-        with self.engine.begin() if commit else self.engine.connect() as connection:
-            return connection.execute(statement, parameters).all()
+        with self.engine.connect() as connection:
+            try:
+                rows = connection.execute(statement, parameters).all()
+                if _is_incomplete(rows, lookups(statement)):
+                    connection.rollback()
+                    rows = connection.execute(statement, parameters).all()
+                if commit:
+                    connection.commit()
+            except IntegrityError as error:
+                # As if anew: what failed in COMMIT takes no statement any more.
+                explained = Connection(self.engine, connection=connection.connection)
+                raise _explained(explained, error, statement, parameters, explain) from error.orig
+        return rows
 
     def _take(self) -> _Open:
         while self._idle:
@@ -122,18 +163,17 @@ class StatementRunner:
             taken[0].close()
 
     def _failed(self, taken: _Open, sql: str, error: BaseException) -> BaseException:
-        """The error as SQLAlchemy raises it. Its connection is used again only if a constraint was all it met."""
+        """The error as SQLAlchemy raises it; its connection is not used again."""
         connection, cursor, _ = taken
+        with suppress(self._dbapi.Error):
+            cursor.close()  # an open statement keeps SQLite's write lock, even once its connection is closed
         if not isinstance(error, self._dbapi.Error):
             self._drop(connection, error)
             return error
         # A prepared statement whose table was altered (0A000) is as lost as a connection that is gone.
         lost = getattr(error, "sqlstate", None) == "0A000"
         lost = lost or self.engine.dialect.is_disconnect(error, connection.driver_connection, cursor)
-        if isinstance(error, self._dbapi.IntegrityError):
-            connection.close()  # back to the pool, which rolls back
-        else:
-            self._drop(connection, error)
+        self._drop(connection, error)
         if lost:
             self.dispose()  # all others are as old
         return self._translated(error, sql, lost=lost)
@@ -155,40 +195,32 @@ class StatementRunner:
             sql, None, error, self._dbapi.Error, hide_parameters=True, connection_invalidated=lost, dialect=dialect
         )
 
-    def _compile(self, statement: Statement, names: tuple[str, ...]) -> _Compiled | None:
-        """The statement with values for these names; None where SQLAlchemy would convert or add to them."""
-        dialect = self.engine.dialect
-        compiled = statement.compile(dialect=dialect, column_keys=list(names))
-        columns = getattr(statement, "exported_columns", ())
-        if (
-            compiled.insert_prefetch
-            or compiled.update_prefetch
-            or compiled.literal_execute_params
-            or compiled.post_compile_params
-            or not all(_is_handed_on(bind.type, dialect) for bind in compiled.binds.values())
-            or not all(_is_handed_on(column.type, dialect) for column in columns)
-        ):
+    def _compile(self, statement: Statement, names: frozenset[str]) -> CompiledStatement | None:
+        """The statement with values for these names; None where it is left to SQLAlchemy."""
+        try:
+            return compile_statement(statement, names, self.engine.dialect)
+        except LeftToSQLAlchemy as reason:
+            self._say(f"A statement ({' '.join(str(statement).split())[:80]})", str(reason))
             return None
-        values = compiled.construct_params(dict.fromkeys(names))
-        constant = {name: value for name, value in values.items() if name not in names}
-        order = compiled.positiontup
-        if order is None:
-            return _Compiled(str(compiled), (lambda given: {**given, **constant}) if constant else lambda given: given)
-        if constant:
-            return _Compiled(str(compiled), lambda given: [constant.get(n, given.get(n)) for n in order])
-        return _Compiled(str(compiled), _in_order(order))
+
+    def _say(self, what: str, reason: str) -> None:
+        if reason not in self._said:
+            logger.warning("%s runs through SQLAlchemy, which takes longer: %s.", what, reason)
+            self._said.add(reason)
 
 
-def _in_order(names: Sequence[str]) -> Callable[[Parameters], Sequence[Any]]:
-    if len(names) == 1:
-        (name,) = names
-        return lambda given: (given[name],)
-    return itemgetter(*names) if names else lambda _: ()
+def _is_incomplete(rows: Rows, lookups: Sequence[int]) -> bool:
+    """Whether a looked-up value is missing.
+
+    PostgreSQL looks a row up as of the statement's beginning and checks the foreign key at its end: a row that it
+    refers to may have come in between, and is seen when the statement runs again.
+    """
+    return any(row[place] is None for row in rows for place in lookups)
 
 
-def _is_handed_on(type_: TypeEngine[Any], dialect: Dialect) -> bool:
-    """Whether driver and application see the same value."""
-    if not isinstance(type_, Integer | String):
-        return False
-    implementation = type_.dialect_impl(dialect)
-    return implementation.bind_processor(dialect) is None and implementation.result_processor(dialect, None) is None
+def _explained(
+    connection: Connection, error: BaseException, statement: Statement, parameters: Parameters, explain: Explain | None
+) -> BaseException:
+    if explain is None or not isinstance(error, IntegrityError):
+        return error
+    return explain(connection, error, statement, parameters) or error

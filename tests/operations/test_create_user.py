@@ -145,12 +145,21 @@ def test_400_when_the_email_is_taken(client, make_user):
     assert client.get("/api/users").json() == [taken]
 
 
-def test_400_for_one_of_them_when_both_are_taken(client, user):
+def test_400_with_both_when_both_are_taken(client, user):
     response = client.post("/api/users", json={"username": user["username"], "email": user["email"]})
 
     assert response.status_code == 400
-    # SQLite looks at the constraint that was made last, PostgreSQL at the first.
-    assert response.json()["type"] in {"urn:problem:username-taken", "urn:problem:email-taken"}
+    assert response.json() == {
+        "type": "urn:problem:username-taken",
+        "title": "Username taken",
+        "status": 400,
+        "detail": "Username already exists",
+        "error": "Username already exists",
+        "errors": [
+            {"in": "body", "pointer": "/username", "detail": "Username already exists"},
+            {"in": "body", "pointer": "/email", "detail": "Email already exists"},
+        ],
+    }
     assert client.get("/api/users").json() == [user]
 
 

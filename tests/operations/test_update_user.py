@@ -80,6 +80,36 @@ def test_400_when_the_email_is_taken(client, make_user):
     assert client.get("/api/users").json() == users
 
 
+def test_400_with_both_when_both_are_taken_by_different_users(client, make_user):
+    users = [make_user(username="ann"), make_user(email="bob@example.com"), make_user()]
+
+    response = client.put("/api/users/3", json={"username": "ann", "email": "bob@example.com"})
+
+    assert response.status_code == 400
+    assert response.json() == {
+        "type": "urn:problem:username-taken",
+        "title": "Username taken",
+        "status": 400,
+        "detail": "Username already exists",
+        "error": "Username already exists",
+        "errors": [
+            {"in": "body", "pointer": "/username", "detail": "Username already exists"},
+            {"in": "body", "pointer": "/email", "detail": "Email already exists"},
+        ],
+    }
+    assert client.get("/api/users").json() == users
+
+
+def test_400_with_the_email_only_when_the_username_is_the_users_own(client, make_user):
+    users = [make_user(email="ann@example.com"), make_user(username="bob")]
+
+    response = client.put("/api/users/2", json={"username": "bob", "email": "ann@example.com"})
+
+    assert response.status_code == 400
+    assert response.json()["errors"] == [{"in": "body", "pointer": "/email", "detail": "Email already exists"}]
+    assert client.get("/api/users").json() == users
+
+
 def test_400_when_nothing_is_sent_to_change(client, user, invalid):
     response = client.put("/api/users/1", json={})
 

@@ -1,0 +1,170 @@
+"""A Core statement compiled for the driver: its SQL, its arguments, and its rows as SQLAlchemy would give them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Boolean,
+    Date,
+    DateTime,
+    Delete,
+    Dialect,
+    Enum,
+    Insert,
+    Integer,
+    ScalarSelect,
+    Select,
+    String,
+    TextClause,
+    TypeDecorator,
+    Update,
+    Uuid,
+)
+from sqlalchemy.exc import CompileError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
+
+Statement = Select[Any] | TextClause | Insert | Update | Delete
+Parameters = Mapping[str, Any]
+Rows = Sequence[Sequence[Any]]
+
+# Types that convert a value by the value alone. Others, such as Numeric, ask the driver for the column's type first.
+_BY_VALUE = (Boolean, Date, DateTime, Enum, Integer, String, Uuid)
+
+_Converter = Callable[[Any], Any]
+
+
+class CompiledStatement(NamedTuple):
+    """A statement as the driver takes it."""
+
+    sql: str
+    arguments: Callable[[Parameters], Any]
+    """From values by name to what the driver's `execute` takes."""
+    rows: Callable[[Rows], Rows] | None
+    """From the driver's rows to SQLAlchemy's; None where they are the same."""
+    lookups: tuple[int, ...]
+    """As `lookups` gives them."""
+
+
+class LeftToSQLAlchemy(Exception):
+    """Why a statement cannot run on the driver itself, as the end of a sentence."""
+
+
+def compile_statement(statement: Statement, names: frozenset[str], dialect: Dialect) -> CompiledStatement:
+    """The statement with values for these names; raises `LeftToSQLAlchemy`."""
+    compiled = _compiled(statement, dialect, names)
+    return CompiledStatement(
+        str(compiled),
+        _arguments(compiled, _constants(compiled, names, dialect), _bind_converters(compiled, names, dialect)),
+        _rows(statement, dialect),
+        lookups(statement),
+    )
+
+
+def reason_to_leave(statement: Statement, dialect: Dialect) -> str | None:
+    """Why a statement cannot run on the driver itself, whichever columns get a value; None where that is not known."""
+    given: list[frozenset[str] | None] = [None]
+    if isinstance(statement, Insert | Update):
+        columns = statement.table.columns.values()
+        given.append(frozenset(column.key for column in columns if not (column.default or column.onupdate)))
+    try:
+        for names in given:
+            _compiled(statement, dialect, names)
+    except LeftToSQLAlchemy as reason:
+        return str(reason)
+    except CompileError:  # needs the very names that it will be given
+        pass
+    return None
+
+
+def lookups(statement: Statement) -> tuple[int, ...]:
+    """The places of RETURNed columns that look up a value that is never NULL: NULL says that no row was found."""
+    if not isinstance(statement, Insert | Update):
+        return ()
+    return tuple(
+        place
+        for place, column in enumerate(_columns(statement))
+        if isinstance(column, ScalarSelect) and not getattr(column.element.selected_columns[0], "nullable", True)
+    )
+
+
+def _columns(statement: Statement) -> Sequence[Any]:
+    return tuple(getattr(statement, "exported_columns", ()))
+
+
+def _compiled(statement: Statement, dialect: Dialect, names: frozenset[str] | None) -> SQLCompiler:
+    """The statement in SQL; without names, with a value for every column. Raises `LeftToSQLAlchemy`."""
+    compiled: Any = statement.compile(dialect=dialect, column_keys=None if names is None else sorted(names))
+    for column in (*compiled.insert_prefetch, *compiled.update_prefetch):
+        raise LeftToSQLAlchemy(f"Python computes the value of {column}")
+    if compiled.literal_execute_params or compiled.post_compile_params:
+        raise LeftToSQLAlchemy("its SQL depends on a parameter's value, as a list of values does")
+    if compiled.escaped_bind_names:
+        raise LeftToSQLAlchemy(f"the driver cannot take {next(iter(compiled.escaped_bind_names))!r} as a name")
+    for value in (*compiled.binds.values(), *_columns(statement)):
+        if not isinstance(_undecorated(value.type), _BY_VALUE):
+            raise LeftToSQLAlchemy(f"the type of {getattr(value, 'key', None) or value} is {value.type!r}")
+    found: SQLCompiler = compiled
+    return found
+
+
+def _undecorated(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+    while isinstance(type_, TypeDecorator):
+        type_ = type_.impl_instance
+    return type_
+
+
+def _constants(compiled: SQLCompiler, names: frozenset[str], dialect: Dialect) -> dict[str, Any]:
+    """The values that the statement itself holds, by name, as the driver takes them."""
+    values = compiled.construct_params(dict.fromkeys(names))
+    constant = {name: value for name, value in values.items() if name not in names}
+    return _converted(constant, _bind_converters(compiled, constant, dialect))
+
+
+def _arguments(
+    compiled: SQLCompiler, constant: Parameters, converters: Mapping[str, _Converter]
+) -> Callable[[Parameters], Any]:
+    arguments = _ordered(compiled.positiontup, constant)
+    if not converters:
+        return arguments
+    return lambda given: arguments(_converted(given, converters))
+
+
+def _ordered(order: Sequence[str] | None, constant: Parameters) -> Callable[[Parameters], Any]:
+    """From values by name to all values: by name, or in the order of the places in the SQL."""
+    if order is None:
+        return (lambda given: {**given, **constant}) if constant else lambda given: given
+    if constant:
+        return lambda given: [constant.get(name, given.get(name)) for name in order]
+    if len(order) == 1:
+        (name,) = order
+        return lambda given: (given[name],)
+    return itemgetter(*order) if order else lambda _: ()
+
+
+def _converted(values: Parameters, converters: Mapping[str, _Converter]) -> dict[str, Any]:
+    return {name: converters[name](value) if name in converters else value for name, value in values.items()}
+
+
+def _bind_converters(compiled: SQLCompiler, names: Iterable[str], dialect: Dialect) -> dict[str, _Converter]:
+    """What turns a named value into the driver's, for the names whose values change."""
+    types = {name: compiled.binds[name].type for name in names if name in compiled.binds}
+    found = {name: type_.dialect_impl(dialect).bind_processor(dialect) for name, type_ in types.items()}
+    return {name: converter for name, converter in found.items() if converter is not None}
+
+
+def _rows(statement: Statement, dialect: Dialect) -> Callable[[Rows], Rows] | None:
+    types = [column.type.dialect_impl(dialect) for column in _columns(statement)]
+    found = [(place, type_.result_processor(dialect, None)) for place, type_ in enumerate(types)]
+    converters = [(place, converter) for place, converter in found if converter is not None]
+    if not converters:
+        return None
+
+    def converted(row: Sequence[Any]) -> tuple[Any, ...]:
+        values = list(row)
+        for place, convert in converters:
+            values[place] = convert(values[place])
+        return tuple(values)
+
+    return lambda rows: [converted(row) for row in rows]

@@ -1,0 +1,54 @@
+"""Points in time: a column type and its default, the same on both databases."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, TypeDecorator
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time with microseconds: a `datetime` in UTC that has its time zone. RFC 3339 in an answer.
+
+    A value that has none is refused with `ValueError`. SQLite stores text, which sorts as the points in time do.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """The same point in time in UTC, since SQLite stores no time zone."""
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise ValueError("a datetime without a time zone is no point in time")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """The same point in time in UTC, whatever the time zone of PostgreSQL's session is."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class UtcNow(FunctionElement[datetime]):
+    """The current time of the database, for `server_default`: `mapped_column(UtcDateTime, server_default=UtcNow())`.
+
+    Microseconds on PostgreSQL, where it is the time at which the transaction began; milliseconds on SQLite.
+    """
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(UtcNow)
+def _current_timestamp(_element: UtcNow, _compiler: SQLCompiler, **_: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(UtcNow, "sqlite")
+def _as_stored_on_sqlite(_element: UtcNow, _compiler: SQLCompiler, **_: Any) -> str:
+    """As `UtcDateTime` stores it; CURRENT_TIMESTAMP has no fraction, and so is no equal text for an equal time."""
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
