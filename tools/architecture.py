@@ -1,0 +1,85 @@
+"""Draws the parts of the project as their imports have it, into docs/architecture.md (`python tools/architecture.py`).
+
+A test compares the page with what this would write, so that the picture is always that of the code.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- drawn from the imports by tools/architecture.py -->\n", "<!-- end of the drawing -->"
+
+# Each distribution: the folder of its package, and modules that hand on names of others and would only add arrows.
+PACKAGES = {
+    "api": (ROOT / "api", {"__init__", "__main__"}),
+    "contractapp": (ROOT / "contractapp/src/contractapp", set()),
+}
+
+Edge = tuple[str, str]
+
+
+def drawing() -> str:
+    """A Mermaid flowchart: a box for each part, an arrow from whoever imports to what is imported.
+
+    An arrow is left out where a longer way of arrows says the same.
+    """
+    lines = ["```mermaid", "flowchart TD"]
+    for package, (folder, left_out) in PACKAGES.items():
+        parts = sorted({_part(folder, path) for path in folder.rglob("*.py")} - left_out - {"__init__"})
+        lines += [f"  subgraph {package}", *(f"    {package}_{part}[{part}]" for part in parts), "  end"]
+        edges = {(a, b) for a, b in _imports(package, folder) if a in parts and b in parts}
+        lines += [f"  {package}_{a} --> {package}_{b}" for a, b in sorted(_reduced(edges))]
+    return "\n".join([*lines, "  api --> contractapp", "```", ""])
+
+
+def drawn(page: str) -> str:
+    """The page with the drawing as it is now."""
+    before, _, rest = page.partition(BEGIN)
+    return before + BEGIN + drawing() + END + rest.partition(END)[2]
+
+
+def _part(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").parts[0]
+
+
+def _imports(package: str, folder: Path) -> Iterator[Edge]:
+    handed_on = _handed_on(package, folder)
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            top, _, rest = node.module.partition(".")
+            if top != package:
+                continue
+            for name in [rest] if rest else [alias.name for alias in node.names]:
+                imported = handed_on.get(name, name).partition(".")[0]
+                if imported != _part(folder, path):
+                    yield _part(folder, path), imported
+
+
+def _handed_on(package: str, folder: Path) -> dict[str, str]:
+    """The module of each name that the package itself hands on, without the name of the package."""
+    tree = ast.parse((folder / "__init__.py").read_text())
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    return {
+        alias.name: str(node.module).removeprefix(f"{package}.")
+        for node in found
+        if str(node.module).startswith(f"{package}.")
+        for alias in node.names
+    }
+
+
+def _reduced(edges: set[Edge]) -> set[Edge]:
+    """The edges without those that a way of several others stands for; the graph has no cycles."""
+
+    def reachable(start: str) -> set[str]:
+        below = {b for a, b in edges if a == start}
+        return below.union(*(reachable(part) for part in below))
+
+    return {(a, b) for a, b in edges if not any(b in reachable(c) for x, c in edges if x == a and c != b)}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(drawn(PAGE.read_text()))
