@@ -1,7 +1,11 @@
 """A refused row is the problem beside its constraint, on both databases, with every constraint that it breaks."""
 
+import gc
+import sqlite3
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 
+import psycopg
 import pytest
 from sqlalchemy import (
     CheckConstraint,
@@ -92,6 +96,14 @@ BOOK = {"id": 1, "shelf_id": 1, "owner_id": 1, "code": "a", "place": 1}
 
 @pytest.fixture(params=["on the driver", "through SQLAlchemy"])
 def runner(request, app, database_url):
+    with runner_of(database_url) as runner:
+        if request.param == "through SQLAlchemy":
+            event.listen(runner.engine, "before_cursor_execute", lambda *_: None)
+        yield runner
+
+
+@contextmanager
+def runner_of(database_url):
     """A runner as `write` uses it, on a database with a shelf, an owner and two books."""
     options = {"connect_args": {"isolation_level": "IMMEDIATE"}} if database_url.startswith("sqlite") else {}
     engine = create_engine(database_url, **options)
@@ -103,8 +115,6 @@ def runner(request, app, database_url):
         connection.execute(insert(shelves), [{"id": 1}, {"id": 2}])
         connection.execute(insert(owners), {"id": 1})
         connection.execute(insert(books), [BOOK, {**BOOK, "id": 2, "code": "b", "place": 2}])
-    if request.param == "through SQLAlchemy":
-        event.listen(engine, "before_cursor_execute", lambda *_: None)
     yield runner
     with engine.begin() as connection:
         metadata.drop_all(connection)
@@ -259,3 +269,32 @@ def test_a_constraint_is_told_though_the_connection_is_gone_meanwhile(on_postgre
 
     assert refusal(runner, ADD, {**NEW, "code": "b", "place": 1}, late) == (CodeTaken, ["/code"])
     other.dispose()
+
+
+def test_a_refusal_leaves_nothing_to_the_garbage_collector(app, database_url):
+    """An open cursor of a connection that another thread uses would stop the thread that collects it."""
+    with runner_of(database_url) as runner:
+        gc.collect()
+        gc.disable()
+        try:
+            before = cursors()
+            for values in ({"code": "a"}, {"owner_id": 9}, {"label_id": 9}):
+                with suppress(Problem, IntegrityError):
+                    runner.change(ADD, {**NEW, **values}, problem_of)
+            after = cursors()
+        finally:
+            gc.enable()
+
+    assert after == before
+
+
+def cursors():
+    return sum(isinstance(found, sqlite3.Cursor | psycopg.Cursor) for found in gc.get_objects())
+
+
+def test_the_cursor_of_a_refused_statement_is_closed(on_sqlite, app, database_url):
+    with runner_of(database_url) as runner, pytest.raises(IntegrityError) as kept:
+        runner.change(ADD, {**NEW, "label_id": 9}, problem_of)
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+        kept.traceback[-1].frame.f_locals["cursor"].execute("SELECT 1")

@@ -113,9 +113,12 @@ class StatementRunner:
             elif not autocommit:
                 connection.rollback()
         except self._dbapi.IntegrityError as error:
+            # Else the garbage collector would, in any thread, wait for whichever thread uses the connection by then.
+            cursor.close()
             with Connection(self.engine, connection=connection) as explained:  # gives it back to the pool
-                refused = self._translated(error, compiled.sql)
-                raise _explained(explained, refused, statement, parameters, explain) from error
+                raise _explained(
+                    explained, self._translated(error, compiled.sql), statement, parameters, explain
+                ) from error
         except BaseException as error:
             raise self._failed(taken, compiled.sql, error) from error
         self._give_back(taken)
