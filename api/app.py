@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from connexion.middleware import ConnexionMiddleware
@@ -34,7 +34,9 @@ def create_app(config: object = None) -> ContractApp:
     )
     app.app.config.update(settings.flask_config)
     database.init_app(app.app, settings)
-    app.add_api(_contract(), handlers=operations(users, posts, health))
+    handlers = operations(users, posts, health)
+    app.add_api(_contract(), handlers=handlers)
+    database.report_slow_statements(app.app, handlers.values())
     return app
 
 
@@ -43,7 +45,7 @@ def problem_body(problem: Problem) -> dict[str, object]:
     return {**problem.body(), "error": problem.detail}
 
 
-def operations(*modules: ModuleType) -> dict[str, Callable[..., Any]]:
+def operations(*modules: ModuleType) -> dict[str, FunctionType]:
     """The public functions of the handler modules, by the operationId that each is named for."""
     return {
         name: function

@@ -1,5 +1,6 @@
 """Reads and writes, and what a client is told when the database refuses or cannot answer."""
 
+import logging
 import sqlite3
 import threading
 import time
@@ -7,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 from flask import Flask, current_app
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import Insert, Integer, String, bindparam, cast, create_engine, event, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
@@ -94,6 +95,8 @@ def test_both_are_told_when_both_are_taken(db):
 def test_a_constraint_without_a_problem_is_an_error(db):
     with pytest.raises(IntegrityError):
         write(_NEW, {"id": write(_NEW, ANN)[0], "username": "other", "email": "other@example.com"})
+    with pytest.raises(IntegrityError):  # NOT NULL, of a column that is unique too
+        write(_NEW, {"username": "other", "email": None})
 
 
 def test_a_refused_foreign_key_is_its_problem(db):
@@ -104,6 +107,44 @@ def test_a_refused_foreign_key_is_its_problem(db):
 def test_a_post_of_nobody_is_refused(db):
     with pytest.raises(UnknownUser):
         posts.create_post({"title": "a", "content": "b", "user_id": 999})
+
+
+SECRET = "s3cret-value"
+
+
+@pytest.mark.parametrize("through_sqlalchemy", [False, True])
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        (_NEW, {"id": 1, "username": SECRET, "email": SECRET}),
+        (_NEW, {"username": SECRET, "email": None}),
+        (text("SELECT CAST(:value AS INTEGER) FROM nothing"), {"value": SECRET}),
+        (select(cast(bindparam("value", type_=String), Integer)), {"value": SECRET}),
+    ],
+)
+def test_an_error_never_shows_a_value(app, database_url, caplog, through_sqlalchemy, statement, parameters):
+    with serving(SQLALCHEMY_DATABASE_URI=database_url, SQLALCHEMY_ECHO=True), caplog.at_level("INFO"):
+        write(_NEW, {"id": 1, **ANN})
+        if through_sqlalchemy:
+            for runner in current_app.extensions["api.database"]:
+                event.listen(runner.engine, "before_cursor_execute", lambda *_: None)
+        try:
+            (write if isinstance(statement, Insert) else read)(statement, parameters)
+        except DBAPIError as error:
+            logging.getLogger().error("A request failed.", exc_info=error)  # noqa: TRY400  # as the runtime logs it
+
+    assert SECRET not in caplog.text
+
+
+def test_a_session_never_shows_a_value_either(app, database_url, caplog):
+    with serving(SQLALCHEMY_DATABASE_URI=database_url, SQLALCHEMY_ECHO=True), caplog.at_level("INFO"):
+        db.session.add_all([User(username=SECRET, email="a"), User(username=SECRET, email="b")])
+        with pytest.raises(IntegrityError) as error:
+            db.session.commit()
+        logging.getLogger().error("A request failed.", exc_info=error.value)
+
+    assert "INSERT INTO users" in caplog.text
+    assert SECRET not in caplog.text
 
 
 def test_a_mistake_of_ours_stays_an_error(db):

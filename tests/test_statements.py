@@ -43,7 +43,8 @@ from sqlalchemy.exc import (
     StatementError,
 )
 
-from api import health, posts, users
+from api import database, health, posts, users
+from api.app import operations
 from api.database import UtcDateTime, UtcNow, db
 from api.database.statements import StatementRunner
 from tests.applications import application
@@ -109,6 +110,14 @@ odd = Table(
     MetaData(),
     Column("id", Integer, primary_key=True),
     Column("price", Numeric(10, 2)),
+    Column("number", Integer, default=lambda: 7),
+    Column("note", String(20), onupdate=lambda: "changed"),
+)
+
+cheap = Table(
+    "cheap",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
     Column("number", Integer, default=lambda: 7),
     Column("note", String(20), onupdate=lambda: "changed"),
 )
@@ -332,6 +341,75 @@ def test_what_sqlalchemy_converts_or_adds_goes_through_it(odd_table, runner, nam
 
     assert runner._compiled(statement, frozenset(parameters)) is None
     assert runner.change(statement, parameters) == expected
+
+
+def handler_of(**statements):
+    """A function of a module that has these statements."""
+    namespace = {"__name__": "api.odd", **statements}
+    exec("def get_odd(): pass", namespace)
+    return namespace["get_odd"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        (select(odd.c.price), "the type of price is Numeric(precision=10, scale=2)"),
+        (insert(odd).returning(odd.c.id), "the type of price is Numeric(precision=10, scale=2)"),
+        (insert(cheap).returning(cheap.c.id), "Python computes the value of cheap.number"),
+        (update(cheap).returning(cheap.c.id), "Python computes the value of cheap.note"),
+        (select(cheap.c.id).where(cheap.c.id.in_([1])), "its SQL depends on a parameter's value"),
+        (select(cheap.c.id).where(cheap.c.id == bindparam("a:b")), "the driver cannot take 'a:b' as a name"),
+    ],
+)
+def test_a_statement_that_sqlalchemy_will_run_is_named_at_the_start(app, caplog, statement, reason):
+    database.report_slow_statements(app.app, [handler_of(_STATEMENT=statement)] * 2)
+
+    assert [record.message.split(": ")[0] for record in caplog.records] == [
+        "api.odd._STATEMENT runs through SQLAlchemy, which takes longer"
+    ]
+    assert reason in caplog.text
+
+
+def test_an_application_names_the_statements_of_its_handlers(caplog, monkeypatch):
+    monkeypatch.setattr(users, "_PRICES", select(odd.c.price), raising=False)
+
+    with application(SQLALCHEMY_DATABASE_URI="sqlite://"):
+        assert [record.args[0] for record in caplog.records] == ["api.users._PRICES"]
+
+
+def test_of_the_handlers_statements_none_is_named(app, caplog):
+    statement = update(posts._posts).where(posts._posts.c.title == bindparam("title"))  # a name given only at its use
+    found = [*operations(users, posts, health).values(), handler_of(_STATEMENT=statement)]
+
+    database.report_slow_statements(app.app, found)
+
+    assert caplog.records == []
+
+
+def test_a_statement_that_the_start_did_not_know_is_named_at_its_first_use(odd_table, runner, caplog):
+    for number in range(3):
+        runner.fetch(select(odd.c.price).where(odd.c.id == number), {})
+    runner.fetch(select(odd.c.id).where(odd.c.id.in_([1, 2])), {})
+
+    assert [record.args for record in caplog.records] == [
+        (
+            "A statement (SELECT odd.price FROM odd WHERE odd.id = :id_1)",
+            "the type of price is Numeric(precision=10, scale=2)",
+        ),
+        (
+            "A statement (SELECT odd.id FROM odd WHERE odd.id IN (__[POSTCOMPILE_id_1]))",
+            "its SQL depends on a parameter's value, as a list of values does",
+        ),
+    ]
+
+
+def test_what_was_named_at_the_start_is_not_named_again(odd_table, runner, caplog):
+    statement = select(odd.c.price)
+    runner.report("api.odd._STATEMENT", statement)
+
+    runner.fetch(statement, {})
+
+    assert len(caplog.records) == 1
 
 
 def test_a_constant_of_the_statement_is_sent_too(runner):

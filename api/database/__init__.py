@@ -3,8 +3,8 @@
 Whatever goes wrong leaves here as the problem that a client should see, or unchanged when nobody foresaw it.
 """
 
-from api.database.access import dispose, init_app, read, write
+from api.database.access import dispose, init_app, read, report_slow_statements, write
 from api.database.engines import Base, db
 from api.database.utc import UtcDateTime, UtcNow
 
-__all__ = ["Base", "UtcDateTime", "UtcNow", "db", "dispose", "init_app", "read", "write"]
+__all__ = ["Base", "UtcDateTime", "UtcNow", "db", "dispose", "init_app", "read", "report_slow_statements", "write"]

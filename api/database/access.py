@@ -1,6 +1,7 @@
 """An application's way to its database: two statement runners, and the functions `read` and `write` that use them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from flask import Flask, current_app
@@ -11,7 +12,7 @@ from api.config import Settings
 from api.database import postgresql, sqlite
 from api.database.compilation import Parameters, Rows
 from api.database.engines import db, merged, reader_options, writer_options
-from api.database.errors import raise_problem
+from api.database.errors import hide_values_in, raise_problem
 from api.database.refusals import problem_of
 from api.database.sqlite import DatabaseFile
 from api.database.statements import StatementRunner
@@ -47,6 +48,19 @@ def init_app(flask_app: Flask, settings: Settings) -> None:
         reading = create_engine(engine.url, **merged(reader_options(settings), given))
         reader = _runner(reading, settings, file, keep=keep)
     flask_app.extensions["api.database"] = Runners(reader, writer)
+
+
+def report_slow_statements(flask_app: Flask, handlers: Iterable[FunctionType]) -> None:
+    """Name in the log each statement of the handlers' modules that will not run on the driver itself, and why."""
+    runners = _runners(flask_app)
+    named = {
+        f"{handler.__module__}.{name}": value for handler in handlers for name, value in handler.__globals__.items()
+    }
+    for name, value in named.items():
+        if isinstance(value, Select | TextClause):
+            runners.reader.report(name, value)
+        elif isinstance(value, Insert | Update | Delete):
+            runners.writer.report(name, value)
 
 
 def dispose(flask_app: Flask) -> None:
@@ -93,6 +107,7 @@ def _runner(engine: Engine, settings: Settings, file: DatabaseFile | None, *, ke
         event.listen(engine, "connect", sqlite.set_pragmas)
     else:
         postgresql.prepare(engine, settings)
+        event.listen(engine, "handle_error", hide_values_in)
     if file is None:
         return StatementRunner(engine, keep=keep)
     file.watch(engine)

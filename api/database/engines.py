@@ -29,11 +29,17 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
+# Errors and SQLAlchemy's echo show statements without their parameters' values.
+_HIDDEN = {"hide_parameters": True}
+
+
 def writer_options(settings: Settings) -> dict[str, Any]:
     """What `create_engine` takes for transactions and `db.session`."""
     if settings.in_memory:
-        return {"poolclass": StaticPool, "connect_args": {**_connect_args(settings), "check_same_thread": False}}
+        connect_args = {**_connect_args(settings), "check_same_thread": False}
+        return {**_HIDDEN, "poolclass": StaticPool, "connect_args": connect_args}
     return {
+        **_HIDDEN,
         # Sessions of tests and scripts come out of the pool's overflow.
         "pool_size": settings.write_threads,
         "pool_timeout": settings.pool_timeout_seconds,
@@ -44,6 +50,7 @@ def writer_options(settings: Settings) -> dict[str, Any]:
 def reader_options(settings: Settings) -> dict[str, Any]:
     """What `create_engine` takes for single statements that change nothing."""
     return {
+        **_HIDDEN,
         "pool_size": settings.read_threads,
         "max_overflow": 0,
         "pool_timeout": settings.pool_timeout_seconds,

@@ -3,6 +3,7 @@
 import sqlite3
 from typing import NoReturn
 
+from sqlalchemy import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -14,6 +15,26 @@ def raise_problem(error: SQLAlchemyError) -> NoReturn:
     if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_trouble(error)):
         raise Unavailable from error
     raise error
+
+
+def hide_values(error: BaseException) -> None:
+    """Take the parameters' values out of the text of a driver's error; SQLite's has none.
+
+    PostgreSQL repeats them in the lines after the first (`DETAIL: Key (email)=(ann@example.com) already exists.`), and
+    in the first too where the data itself is at fault (SQLSTATE class 22).
+    """
+    sqlstate, diagnostics = getattr(error, "sqlstate", None), getattr(error, "diag", None)
+    if sqlstate is not None and diagnostics is not None:
+        error.args = (f"SQLSTATE {sqlstate}" if sqlstate.startswith("22") else diagnostics.message_primary,)
+
+
+def hide_values_in(context: ExceptionContext) -> None:
+    """The same for an error on its way through SQLAlchemy, which has copied the text; a listener to `handle_error`."""
+    original, error = context.original_exception, context.sqlalchemy_exception
+    before = str(original)
+    hide_values(original)
+    if error is not None:
+        error.args = tuple(str(text).replace(before, str(original)) for text in error.args)
 
 
 _SQLITE_TROUBLE = frozenset(

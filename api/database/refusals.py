@@ -74,10 +74,9 @@ def _is_named(constraint: Constraint, error: object) -> bool:
     """PostgreSQL reports a constraint's name, SQLite its columns: `UNIQUE constraint failed: users.email`."""
     if not isinstance(error, sqlite3.Error):
         return str(constraint.name) == getattr(getattr(error, "diag", None), "constraint_name", None)
-    named = str(error).partition(": ")[2]
-    columns = getattr(constraint, "columns", ())
-    is_unique = isinstance(constraint, _Unique)
-    return named == (", ".join(str(column) for column in columns) if is_unique else str(constraint.name))
+    if isinstance(constraint, _Unique):
+        return str(error) == f"UNIQUE constraint failed: {', '.join(str(column) for column in constraint.columns)}"
+    return str(error) == f"CHECK constraint failed: {constraint.name}"
 
 
 def _is_foreign_key_error(error: object) -> bool:

@@ -1,8 +1,9 @@
 """Core statements on the driver itself: compiled once, run on connections that stay open between requests.
 
 A row by its id costs 80 µs of CPU through SQLAlchemy's own execution on SQLite and 164 on PostgreSQL, and 8 and 45
-here (SQLAlchemy 2.1, psycopg 3.3, Python 3.11). What SQLAlchemy does beside is not lost: statements whose values it
-would convert, and engines that somebody listens to, go through it. `tests/test_statements.py` compares the two.
+here (SQLAlchemy 2.1, psycopg 3.3, Python 3.11). Values are converted as SQLAlchemy converts them
+(`tests/test_statements.py` compares the two). A statement that only SQLAlchemy can run goes through it and is named in
+the log; so does every statement of an engine that somebody listens to.
 """
 
 import logging
@@ -26,6 +27,7 @@ from api.database.compilation import (
     lookups,
     reason_to_leave,
 )
+from api.database.errors import hide_values
 
 logger = logging.getLogger("api.database")
 
@@ -57,7 +59,7 @@ class StatementRunner:
         self._idle: list[_Open] = []  # taken and given back at its end, which no lock need guard
         # By the set of names: members of a body in another order are the same statement.
         self._compiled = lru_cache(maxsize=256)(self._compile)
-        self._said: set[str] = set()
+        self._reported: set[str] = set()  # reasons, so that a statement built for one request is not named at each
 
     def fetch(self, statement: Statement, parameters: Parameters) -> Rows:
         """The rows of a statement that changes nothing; raises what SQLAlchemy would raise."""
@@ -75,7 +77,8 @@ class StatementRunner:
         """Say in the log that a statement will not run on the driver itself, and why, as far as that is known."""
         reason = reason_to_leave(statement, self.engine.dialect)
         if reason is not None:
-            self._say(name, reason)
+            self._reported.add(reason)
+            self._log(name, reason)
 
     def dispose(self) -> None:
         """Close the connections that nobody is using."""
@@ -194,6 +197,7 @@ class StatementRunner:
 
     def _translated(self, error: Exception, sql: str, *, lost: bool = False) -> BaseException:
         dialect = self.engine.dialect
+        hide_values(error)
         return DBAPIError.instance(
             sql, None, error, self._dbapi.Error, hide_parameters=True, connection_invalidated=lost, dialect=dialect
         )
@@ -202,14 +206,15 @@ class StatementRunner:
         """The statement with values for these names; None where it is left to SQLAlchemy."""
         try:
             return compile_statement(statement, names, self.engine.dialect)
-        except LeftToSQLAlchemy as reason:
-            self._say(f"A statement ({' '.join(str(statement).split())[:80]})", str(reason))
-            return None
+        except LeftToSQLAlchemy as error:
+            reason = str(error)
+        if reason not in self._reported:
+            self._reported.add(reason)
+            self._log(f"A statement ({' '.join(str(statement).split())[:100]})", reason)
+        return None
 
-    def _say(self, what: str, reason: str) -> None:
-        if reason not in self._said:
-            logger.warning("%s runs through SQLAlchemy, which takes longer: %s.", what, reason)
-            self._said.add(reason)
+    def _log(self, name: str, reason: str) -> None:
+        logger.warning("%s runs through SQLAlchemy, which takes longer: %s.", name, reason)
 
 
 def _is_incomplete(rows: Rows, lookups: Sequence[int]) -> bool:
