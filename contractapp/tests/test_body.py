@@ -1,6 +1,8 @@
 """Request bodies: media types, decoding, arrival."""
 
 import asyncio
+import gc
+import tracemalloc
 
 import pytest
 
@@ -197,3 +199,40 @@ def test_a_default_for_the_whole_body_is_left_to_stock():
 def test_415_for_a_body_that_was_not_announced():
     with pytest.raises(UnsupportedMediaType):
         RequestBody({"content": {"application/json": {}}}, {}).read(b"{}", None, [])
+
+
+def grown(act):
+    """The bytes that are still held once it has run, and the most that were held meanwhile."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        act()
+        gc.collect()
+        return tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+
+def test_nothing_that_clients_write_into_content_type_is_kept():
+    body = RequestBody({"content": {"application/json": {}}}, {})
+
+    def send():
+        for number in range(300):
+            content_type = f"application/json; x={number:060000}"
+            body.check_media_type(Entity(content_type, 1, present=True))
+
+    assert grown(send)[0] < 100_000
+
+
+def test_a_body_in_small_pieces_takes_little_more_memory_than_it_is_long():
+    size = 300_000
+
+    def pieces():
+        for number in range(size // 3):
+            yield message(b"%03d" % (number % 1000), more=True)
+        yield message(b"")
+
+    async def receive(waiting=pieces()):  # noqa: B008
+        return next(waiting)
+
+    assert grown(lambda: asyncio.run(read_body(receive, size, 60)))[1] < 5 * size

@@ -1,6 +1,10 @@
 """The contract as it is served, and Swagger UI beside it."""
 
+import threading
+from urllib.parse import quote
+
 import pytest
+import yaml
 from connexion.options import SwaggerUIOptions
 
 
@@ -49,3 +53,63 @@ def test_the_title_is_text_and_no_markup(ask, compiled, contract):
     document = contract({"/a": {"get": {"operationId": "a"}}}, info={"title": "<b>A & B</b>", "version": "1"})
 
     assert b"<title>&lt;b>A &amp; B&lt;/b></title>" in ask(compiled(document, a), "GET", "/ui/").body
+
+
+def a():
+    return "a"
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The threads in which YAML was written."""
+    threads = []
+    dump = yaml.dump_all
+
+    def noted(*arguments, **options):
+        threads.append(threading.current_thread())
+        return dump(*arguments, **options)
+
+    monkeypatch.setattr(yaml, "dump_all", noted)
+    return threads
+
+
+def test_the_contract_is_written_once_and_not_in_the_event_loop(ask, compiled, contract, written):
+    app = compiled(contract({"/a": {"get": {"operationId": "a"}}}), a)
+    roots = ["", *(f"/mounted/{number}" for number in range(20))]
+    replies = [ask(app, "GET", f"{root}/openapi.yaml", root_path=root) for root in roots]
+
+    assert [yaml.safe_load(reply.body)["servers"] for reply in replies] == [[{"url": root or "/"}] for root in roots]
+    assert len({reply.header("etag") for reply in replies}) == len(roots)
+    assert len(written) == 1
+    assert threading.current_thread() not in written
+
+
+def test_nothing_is_kept_for_a_root_path(ask, compiled, contract):
+    app = compiled(contract({"/a": {"get": {"operationId": "a"}}}), a)
+    for target in ("/openapi.json", "/openapi.yaml", "/ui/", "/ui", "/ui/swagger-ui.css"):
+        first = ask(app, "GET", target)
+        second = ask(app, "GET", f"/mounted{target}", root_path="/mounted")
+
+        assert first.status == second.status
+    (documentation,) = app._documentations
+
+    assert set(documentation.made) == {"/openapi.json", "/openapi.yaml", "/ui/", "/ui", "/ui/swagger-ui.css"}
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+@pytest.mark.parametrize("root_path", ["", "/a", "/a b", '/"', "/\u00e9", "/a: b #"])
+def test_the_contract_is_as_written_but_for_its_servers(ask, compiled, contract, kind, root_path):
+    document = contract(
+        {"/a": {"get": {"operationId": "a", "summary": "url: \u00e9 - {curly}", "deprecated": True}}},
+        {"Shared": {"type": "object", "example": {"on": "yes", "number": 1.5, "none": None, "text": "a\nb  "}}},
+    )
+    reply = ask(compiled(document, a), "GET", quote(f"{root_path}/openapi.{kind}"), root_path=root_path)
+
+    assert yaml.safe_load(reply.body) == {**document, "servers": [{"url": root_path or "/"}]}
+
+
+def test_a_method_that_the_documents_do_not_take_is_refused(ask, compiled, contract):
+    app = compiled(contract({"/a": {"get": {"operationId": "a"}}}), a)
+
+    assert ask(app, "POST", "/openapi.yaml").header("allow") == "GET, HEAD, OPTIONS"
+    assert ask(app, "OPTIONS", "/openapi.yaml").header("allow") == "GET, HEAD, OPTIONS"

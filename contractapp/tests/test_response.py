@@ -235,3 +235,25 @@ def test_a_media_type_may_have_parameters_in_the_contract(answer):
 
     assert answer({"id": 1}, responses=responses).header("content-type") == "application/json; charset=utf-8"
     assert answer({"id": ""}, responses=responses).status == 500
+
+
+def test_nothing_that_handlers_answer_is_kept(ask, compiled, contract):
+    numbers = iter(range(10_000))
+
+    def operation():
+        number = next(numbers)
+        return "a", 1000 + number, {"Content-Type": f"text/plain; number={number}"}
+
+    app = compiled(contract({"/items": {"get": {"operationId": "operation"}}}), operation)
+    ask(app, "GET", "/items")
+    (compiled_operation,) = app._endpoints.values()
+    responses = compiled_operation.responses
+
+    def entries():
+        return sum(len(member) for member in vars(responses).values() if isinstance(member, dict))
+
+    before = entries()
+    for _ in range(50):
+        ask(app, "GET", "/items")
+
+    assert entries() == before

@@ -138,15 +138,15 @@ def test_a_path_and_the_same_with_a_suffix_are_two(ask, compiled, contract, orde
     def parameter(name):
         return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
-    def get_x(id):  # noqa: A002  # the name in the path
-        return {"compiled": id}
+    def get_x(x_id):
+        return {"compiled": x_id}
 
-    def get_x_as_json(id):  # noqa: A002  # as above
-        return {"stock": id}
+    def get_x_as_json(x_id):
+        return {"stock": x_id}
 
     paths = {
-        "/x/{id}": {"get": {"operationId": "get_x", "parameters": [parameter("id")]}},
-        "/x/{id}.json": {"get": {"operationId": "get_x_as_json", "parameters": [parameter("id")]}},
+        "/x/{x_id}": {"get": {"operationId": "get_x", "parameters": [parameter("x_id")]}},
+        "/x/{x_id}.json": {"get": {"operationId": "get_x_as_json", "parameters": [parameter("x_id")]}},
     }
     app = compiled(contract(dict(list(paths.items())[::order])), get_x, get_x_as_json)
 

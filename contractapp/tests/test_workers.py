@@ -1,8 +1,13 @@
 """The threads that run handlers."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
+from contextlib import suppress
+from functools import partial
+from typing import ClassVar
 
 import pytest
 
@@ -16,6 +21,27 @@ def gate():
     gate = threading.Event()
     yield gate
     gate.set()
+
+
+class Thing:
+    """Something that can be referenced weakly."""
+
+
+class Fault(Exception):
+    """As above; noted as it is made, for a variable would put it and its traceback into a cycle."""
+
+    made: ClassVar[list[weakref.ref]] = []
+
+    def __init__(self):
+        self.made.append(weakref.ref(self))
+
+
+def freed(*references):
+    """Whether what they refer to is freed, once the threads have let go of it."""
+    deadline = time.monotonic() + 10
+    while any(reference() is not None for reference in references) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return [reference() for reference in references] == [None] * len(references)
 
 
 def test_a_call_gives_its_result_from_another_thread():
@@ -168,4 +194,170 @@ def test_loops_that_are_gone_are_forgotten():
     for _ in range(20):
         asyncio.run(workers.run(workers.read, int))
 
-    assert len(workers._homes) < 5
+    assert len(workers._by_loop) < 5
+
+
+def test_what_was_answered_is_not_kept_behind_a_slow_call(gate):
+    workers = Workers(read_threads=1, write_threads=1)
+
+    async def main():
+        slow = asyncio.ensure_future(workers.run(workers.write, gate.wait))
+        things = [weakref.ref(await workers.run(workers.read, Thing)) for _ in range(20)]
+        waiting = not slow.done()
+        are_freed = await asyncio.to_thread(freed, *things)
+        gate.set()
+        return waiting, are_freed, await slow
+
+    assert asyncio.run(main()) == (True, True, True)
+
+
+def test_what_a_call_that_was_given_up_holds_is_let_go_while_its_place_in_the_queue_is_not(gate):
+    workers = Workers(read_threads=1, timeout_seconds=0.1)
+
+    def call(thing):
+        return thing
+
+    async def main():
+        stuck = asyncio.ensure_future(workers.run(workers.read, gate.wait))
+        await asyncio.sleep(0.01)
+        thing = Thing()
+        reference = weakref.ref(thing)
+        waiting = asyncio.ensure_future(workers.run(workers.read, partial(call, thing)))
+        del thing
+        outcomes = [type(outcome) for outcome in await asyncio.gather(stuck, waiting, return_exceptions=True)]
+        del stuck, waiting  # their errors hold the frames
+        return outcomes, await asyncio.to_thread(freed, reference)
+
+    assert asyncio.run(main()) == ([Unavailable, Unavailable], True)
+
+
+def test_an_error_is_in_no_cycle(gate):
+    """So that what it holds, a body of a megabyte, is freed at once."""
+    workers = Workers()
+    Fault.made.clear()
+
+    def fail():
+        raise Fault
+
+    async def main():
+        with suppress(Fault):
+            await workers.run(workers.read, fail)
+        await workers.run(workers.read, int)
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+        (error,) = Fault.made
+        assert freed(error)
+    finally:
+        gc.enable()
+
+
+def test_a_call_that_raises_what_cancels_is_an_error():
+    workers = Workers()
+
+    def cancel():
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="A handler raised CancelledError"):
+        asyncio.run(workers.run(workers.read, cancel))
+
+
+def ended(threads):
+    for thread in threads:
+        thread.join(10)
+    return not any(thread.is_alive() for thread in threads)
+
+
+def started_by(workers):
+    """The threads that workers start for their first call."""
+    before = set(threading.enumerate())
+    asyncio.run(workers.run(workers.read, int))
+    asyncio.run(workers.run(workers.write, int))
+    return set(threading.enumerate()) - before
+
+
+def test_threads_end_with_their_workers():
+    workers = Workers()
+    threads = started_by(workers)
+    del workers
+
+    assert len(threads) == 6
+    assert ended(threads)
+
+
+def test_threads_end_when_closed_and_a_later_call_starts_new_ones(gate):
+    workers = Workers()
+    first = started_by(workers)
+    workers.close()
+    workers.close()
+    closed = ended(first)
+    second = started_by(workers)
+
+    assert closed
+    assert (len(first), len(second)) == (6, 6)
+
+
+def test_what_is_queued_is_done_before_the_threads_end(gate):
+    workers = Workers(read_threads=1)
+
+    async def main():
+        calls = [asyncio.ensure_future(workers.run(workers.read, gate.wait)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        workers.close()
+        gate.set()
+        return await asyncio.gather(*calls)
+
+    assert asyncio.run(main()) == [True] * 3
+
+
+@pytest.mark.parametrize("comes", ["after the deadline", "after a cancellation", "with a cancellation"])
+def test_a_result_that_nobody_takes_is_given_to_discard(gate, comes):
+    workers = Workers(timeout_seconds=0.05 if comes == "after the deadline" else 15)
+    started, discarded = threading.Event(), threading.Event()
+    results = []
+
+    def call():
+        started.set()
+        gate.wait(10)
+        return "late"
+
+    def discard(result):
+        results.append(result)
+        discarded.set()
+
+    async def main():
+        task = asyncio.ensure_future(workers.run(workers.read, call, discard=discard))
+        await asyncio.to_thread(started.wait, 10)
+        if comes == "with a cancellation":
+            gate.set()
+            time.sleep(0.05)  # noqa: ASYNC251  # the loop finds both when it goes on: the result, then the cancellation
+            asyncio.get_running_loop().call_soon(task.cancel)
+        elif comes == "after a cancellation":
+            task.cancel()
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        gate.set()
+        await asyncio.to_thread(discarded.wait, 10)
+        return type(outcome)
+
+    outcome = asyncio.run(main())
+
+    assert outcome is (Unavailable if comes == "after the deadline" else asyncio.CancelledError)
+    assert results == ["late"]
+
+
+def test_the_last_call_runs_though_nobody_waits_for_it(gate):
+    workers = Workers(read_threads=1, queue_size=0, timeout_seconds=0.05)
+    ran = threading.Event()
+
+    async def main():
+        stuck = asyncio.ensure_future(workers.run_next(workers.read, gate.wait))
+        await asyncio.sleep(0.01)
+        workers.run_last(workers.read, ran.set).cancel()
+        return await asyncio.gather(stuck, return_exceptions=True)
+
+    asyncio.run(main())
+    gate.set()
+
+    assert ran.wait(10)

@@ -1,7 +1,7 @@
 """One HTTP response, ready to send, and the one that a problem becomes."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -9,7 +9,18 @@ from contractapp.problems import MEDIA_TYPE, Problem
 
 RawHeaders = list[tuple[bytes, bytes]]
 ProblemBody = Callable[[Problem], Mapping[str, object]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Chunks(Protocol):
+    """The body of a streamed response: an iterator that has to be closed."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __next__(self) -> bytes: ...
+
+    def close(self) -> None: ...
 
 
 class Answer(NamedTuple):
@@ -18,7 +29,7 @@ class Answer(NamedTuple):
     status: int
     headers: RawHeaders
     body: bytes
-    stream: Iterable[bytes] | None = None
+    stream: Chunks | None = None
 
 
 def problem_answer(problem: Problem, body: Mapping[str, object]) -> Answer:

@@ -197,7 +197,7 @@ class ContractApp(connexion.FlaskApp):
             max_body_bytes=self._max_body_bytes,
             # The rules of APIs come later: whatever Flask routes by now is the user's own.
             owns_unknown_paths=not self._left_to_stock and not any(self.app.url_map.iter_rules()),
-            error_for=self._error_for_handler,
+            error_for_handler=self._error_for_handler,
             problem_body=self._problem_body,
         )
 

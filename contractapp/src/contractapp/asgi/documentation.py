@@ -1,16 +1,16 @@
 """The contract published and Swagger UI beside it, from files on this machine alone."""
 
-import hashlib
 import mimetypes
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from contractapp.answers import Answer, RawHeaders
-from contractapp.compile.document import as_json, as_yaml, published
+from contractapp.compile.document import Published, as_json, as_yaml
 from contractapp.problems import MethodNotAllowed
 
 _ALLOW = "GET, HEAD, OPTIONS"
@@ -65,8 +65,32 @@ _INITIALIZE = """window.ui = SwaggerUIBundle({{
 """
 
 
+class Page:
+    """One path of the documentation, made once; what it answers to GET depends on where the application is mounted."""
+
+    def __init__(self, get: Callable[[str], Answer]) -> None:
+        self._get = get
+
+    def answer(self, method: str, headers: RawHeaders, root_path: str) -> Answer:
+        if method == "OPTIONS":
+            return Answer(204, [(b"allow", _ALLOW.encode()), *_PREFLIGHT], b"")
+        if method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed(_ALLOW)
+        found = self._get(root_path)
+        etag = next((value for key, value in found.headers if key == b"etag"), b"")
+        known = {tag.strip().removeprefix(b"W/") for k, v in headers if k == b"if-none-match" for tag in v.split(b",")}
+        if etag and (etag in known or b"*" in known):
+            kept = [(k, v) for k, v in found.headers if k not in {b"content-type", b"content-length"}]
+            return Answer(304, kept, b"")
+        return found
+
+
 class Documentation:
-    """`openapi.json`, `openapi.yaml` and Swagger UI for one contract, by path below its base path."""
+    """`openapi.json`, `openapi.yaml` and Swagger UI for one contract, by path below its base path.
+
+    `paths` are all of them; `made` holds the pages that were made so far. `make` takes milliseconds and reads files:
+    call it in a thread.
+    """
 
     def __init__(
         self,
@@ -83,30 +107,18 @@ class Documentation:
         self._yaml_path = json_path.removesuffix("json") + "yaml" if json_path and json_path.endswith("json") else None
         self._ui_path = ui_path.rstrip("/") if ui_path and json_path else None
         self._landing = landing
-        # Of these paths alone, or requests for others would push the documents out.
-        self._paths = frozenset(self._all_paths())
-        self._load = lru_cache(maxsize=32)(self._load_uncached)
+        self.paths = frozenset(self._all_paths())
+        self.made: dict[str, Page] = {}
 
     @property
     def ui_path(self) -> str | None:
         """The full path of Swagger UI, or None where it is off."""
         return None if self._ui_path is None else f"{self._base_path}{self._ui_path}/"
 
-    def answer(self, path: str, method: str, headers: RawHeaders, root_path: str) -> Answer | None:
-        """The answer, or None where the path is none of these documents."""
-        if path not in self._paths:
-            return None
-        found = self._load(path, root_path)
-        if method == "OPTIONS":
-            return Answer(204, [(b"allow", _ALLOW.encode()), *_PREFLIGHT], b"")
-        if method not in {"GET", "HEAD"}:
-            raise MethodNotAllowed(_ALLOW)
-        etag = next((value for key, value in found.headers if key == b"etag"), b"")
-        known = {tag.strip().removeprefix(b"W/") for k, v in headers if k == b"if-none-match" for tag in v.split(b",")}
-        if etag and (etag in known or b"*" in known):
-            kept = [(k, v) for k, v in found.headers if k not in {b"content-type", b"content-length"}]
-            return Answer(304, kept, b"")
-        return found
+    def make(self, path: str) -> Page:
+        """The page of one of the paths, made anew and kept."""
+        page = self.made[path] = Page(self._make(path))
+        return page
 
     def _all_paths(self) -> Iterator[str]:
         for path in (self._json_path, self._yaml_path):
@@ -118,18 +130,19 @@ class Documentation:
             for asset in ("", "/", "/index.html", "/initialize.js", "/narrow.css", *(f"/{name}" for name in _ASSETS)):
                 yield self._base_path + self._ui_path + asset
 
-    def _load_uncached(self, path: str, root_path: str) -> Answer:  # noqa: PLR0911  # a table of paths
-        served = root_path + self._base_path
-        if path == self._landing:
-            return _redirect(f"{served}{self._ui_path}/")
+    def _make(self, path: str) -> Callable[[str], Answer]:
         name = path[len(self._base_path) :]
-        if name == self._json_path:
-            return _document(as_json(published(self._document, served)), b"application/json")
-        if name == self._yaml_path:
-            return _document(as_yaml(published(self._document, served)), b"application/yaml")
-        asset = name[len(self._ui_path or "") :]
-        if asset == "":
-            return _redirect(f"{served}{self._ui_path}/")
+        if path == self._landing or name == self._ui_path:
+            return partial(_redirect, to=f"{self._base_path}{self._ui_path}/")
+        if name in {self._json_path, self._yaml_path}:
+            is_json = name == self._json_path
+            published = Published(self._document, as_json if is_json else as_yaml)
+            media_type = b"application/json" if is_json else b"application/yaml"
+            return partial(_contract, published=published, media_type=media_type, base_path=self._base_path)
+        page = self._page(name[len(self._ui_path or "") :])
+        return lambda _: page
+
+    def _page(self, asset: str) -> Answer:
         if asset in {"/", "/index.html"}:
             title = str(self._document.get("info", {}).get("title", "API")).replace("&", "&amp;").replace("<", "&lt;")
             return _page(_INDEX.format(title=title).encode(), b"text/html; charset=utf-8")
@@ -155,17 +168,19 @@ _PREFLIGHT: RawHeaders = [
 ]
 
 
-def _redirect(location: str) -> Answer:
-    return Answer(307, [(b"location", quote(location).encode()), (b"content-length", b"0")], b"")
+def _redirect(root_path: str, to: str) -> Answer:
+    return Answer(307, [(b"location", quote(root_path + to).encode()), (b"content-length", b"0")], b"")
 
 
-def _document(body: bytes, media_type: bytes) -> Answer:
-    return _cached(body, media_type, _CROSS_ORIGIN)
+def _contract(root_path: str, published: Published, media_type: bytes, base_path: str) -> Answer:
+    body, hashed = published.at(root_path + base_path)
+    return _cached(body, hashed, media_type, _CROSS_ORIGIN)
 
 
 def _page(body: bytes, media_type: bytes) -> Answer:
     return _cached(
         body,
+        sha256(body).hexdigest(),
         media_type,
         [
             (b"content-security-policy", _POLICY.encode()),
@@ -175,13 +190,12 @@ def _page(body: bytes, media_type: bytes) -> Answer:
     )
 
 
-def _cached(body: bytes, media_type: bytes, more: RawHeaders) -> Answer:
+def _cached(body: bytes, hashed: str, media_type: bytes, more: RawHeaders) -> Answer:
     """Cached by whoever likes, asked for again before use: a new release shows at once."""
-    etag = b'"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
     headers = [
         (b"content-type", media_type),
         (b"content-length", b"%d" % len(body)),
-        (b"etag", etag),
+        (b"etag", b'"%b"' % hashed[:32].encode()),
         (b"cache-control", b"no-cache"),
     ]
     return Answer(200, headers + more, body)

@@ -1,17 +1,16 @@
 """Request bodies: read up to the limit, by the media type that the contract names (RFC 9110, section 8), checked."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from contractapp.answers import Receive
 from contractapp.compile.document import Unsupported, resolve
 from contractapp.compile.schema import Validator
 from contractapp.problems import ContentTooLarge, Fault, InvalidRequest, RequestTimeout, UnsupportedMediaType
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 _decode = msgspec.json.Decoder().decode
@@ -48,6 +47,9 @@ class RequestBody:
             if entity.present:
                 raise self._untyped()
             return None
+        validator = self.validators.get(entity.content_type)
+        if validator is not None:  # written as in the contract, and without parameters
+            return validator
         media_type, parameters = parse_media_type(entity.content_type)
         validator = self.validators.get(media_type)
         if validator is None:
@@ -95,13 +97,11 @@ def _json_reason(error: ValueError) -> str:
     return "is not JSON: " + text.removeprefix("JSON is malformed: ")
 
 
-@lru_cache(maxsize=256)
 def is_json(media_type: str) -> bool:
     base = media_type.partition(";")[0].strip().lower()
     return base == "application/json" or (base.startswith("application/") and base.endswith("+json"))
 
 
-@lru_cache(maxsize=256)
 def parse_media_type(value: str) -> tuple[str, Mapping[str, str]]:
     """Type in lower case and parameters by lower-case name, quotes taken off (RFC 9110, section 8.3.1)."""
     media_type, *rest = value.split(";")
@@ -152,17 +152,17 @@ async def read_body(receive: Receive, max_body_bytes: int, timeout_seconds: floa
 
 
 async def _read(receive: Receive, max_body_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    size, more = 0, True
+    content, more = b"", True
+    buffer = bytearray()  # and no list: a client may send a byte at a time
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             # A client that went away reads no answer; one whose framing the server refused midway does.
             raise InvalidRequest(errors=[Fault("body", "", "did not arrive whole")])
-        chunk = message.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_body_bytes:
-            raise ContentTooLarge(max_body_bytes)
         more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        content = message.get("body", b"")
+        if len(buffer) + len(content) > max_body_bytes:
+            raise ContentTooLarge(max_body_bytes)
+        if more or buffer:
+            buffer += content
+    return bytes(buffer) or content

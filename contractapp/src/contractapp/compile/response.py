@@ -33,6 +33,7 @@ class _Documented(NamedTuple):
     validators: Mapping[str, Validator]
     required_headers: frozenset[str]
     media_type: str | None
+    json_types: frozenset[str]
 
 
 class Responses:
@@ -52,12 +53,15 @@ class Responses:
         self._name = name
         self._validate = validate
         self._fallback = fallback
-        self._documented = {
+        documented = {
             str(status).upper(): _document(resolve(document, definition), document)
             for status, definition in definitions.items()
         }
-        self._by_status: dict[int, _Documented | None] = {}
-        self._types: dict[str, bytes] = {}
+        self._by_status = {int(status): found for status, found in documented.items() if status.isdecimal()}
+        self._by_class = {int(status[0]): found for status, found in documented.items() if status[1:] == "XX"}
+        self._default = documented.get("DEFAULT")
+        media_types = {found.media_type for found in documented.values() if found.media_type}
+        self._media_types = {name: _MediaType(name) for name in ("application/json", *sorted(media_types))}
 
     def answer(self, result: Any, path: str) -> Answer:
         """The answer for what a handler returned, relative `Location` and `Link` targets resolved against the path."""
@@ -70,19 +74,20 @@ class Responses:
             return self._checked(from_werkzeug(_changed(data, status, headers)))
         if status is None:
             status = 204 if data is None or data is NoContent else 200
-        media_type = _content_type(headers) or self._media_type(status)
-        if isinstance(data, Iterator) and not is_json(media_type):
-            content_type = get_content_type(media_type, "utf-8")
+        name = _content_type(headers) or self._documented_type(status)
+        media_type = self._media_types.get(name) or _MediaType(name)
+        if isinstance(data, Iterator) and not media_type.is_json:
+            content_type = media_type.as_header
             streamed = WerkzeugResponse(data, status=status, headers=dict(headers), content_type=content_type)
             return self._checked(from_werkzeug(streamed))
         return self._plain(data, status, headers, media_type, path)
 
-    def _plain(self, data: Any, status: int, headers: Mapping[str, str], media_type: str, path: str) -> Answer:
+    def _plain(self, data: Any, status: int, headers: Mapping[str, str], media_type: "_MediaType", path: str) -> Answer:
         empty = data is None or data is NoContent
         body = b"" if empty else self._serialise(data, media_type)
         raw: RawHeaders = []
-        if media_type and not empty:
-            raw.append((b"content-type", self._encoded(media_type)))
+        if not empty:
+            raw.append((b"content-type", media_type.encoded))
         if status not in _NO_BODY:
             raw.append((b"content-length", b"%d" % len(body)))
         names = set()
@@ -92,7 +97,7 @@ class Responses:
             if name not in {"content-type", "content-length"}:
                 raw.append((name.encode("latin-1"), _reference(name, value, path).encode("latin-1")))
         if self._validate:
-            self._check(status, media_type, names, data, body)
+            self._check(status, media_type.name, names, data, body)
         return Answer(status, raw, body)
 
     def problem(self, problem: Problem) -> Answer:
@@ -105,39 +110,33 @@ class Responses:
         return answer
 
     def _checked(self, answer: Answer) -> Answer:
-        if self._validate:
-            headers = {key.decode("latin-1") for key, _ in answer.headers}
-            media_type = next((v.decode("latin-1") for k, v in answer.headers if k == b"content-type"), None)
-            data = None if answer.stream is None and not answer.body else _NOT_DECODED
+        if not self._validate:
+            return answer
+        headers = {key.decode("latin-1") for key, _ in answer.headers}
+        media_type = next((v.decode("latin-1") for k, v in answer.headers if k == b"content-type"), None)
+        data = None if answer.stream is None and not answer.body else _NOT_DECODED
+        try:
             self._check(answer.status, media_type if data else None, headers, data, answer.body)
+        except ContractBreach:
+            if answer.stream is not None:  # it is not sent, so that nobody else would close it
+                answer.stream.close()
+            raise
         return answer
 
-    def _media_type(self, status: int) -> str:
+    def _documented_type(self, status: int) -> str:
         documented = self._find(status)
         return documented.media_type if documented and documented.media_type else "application/json"
 
     def _find(self, status: int) -> _Documented | None:
-        try:
-            return self._by_status[status]
-        except KeyError:
-            documented = self._documented
-            found = documented.get(str(status)) or documented.get(f"{status // 100}XX") or documented.get("DEFAULT")
-            self._by_status[status] = found
-            return found
+        return self._by_status.get(status) or self._by_class.get(status // 100) or self._default
 
-    def _serialise(self, data: Any, media_type: str) -> bytes:
-        if not is_json(media_type):
+    def _serialise(self, data: Any, media_type: "_MediaType") -> bytes:
+        if not media_type.is_json:
             return data if isinstance(data, bytes) else str(data).encode()
         try:
             return orjson.dumps(data, option=_JSON)
         except TypeError:  # what orjson does not know (Decimal, integers over 64 bits, other keys) Flask's own does
             return self._fallback(data)
-
-    def _encoded(self, media_type: str) -> bytes:
-        encoded = self._types.get(media_type)
-        if encoded is None:
-            encoded = self._types[media_type] = get_content_type(media_type, "utf-8").encode("latin-1")
-        return encoded
 
     def _check(self, status: int, media_type: str | None, headers: set[str], data: Any, body: bytes) -> None:
         documented = self._find(status)
@@ -156,10 +155,22 @@ class Responses:
             if documented.validators or status in _NO_BODY:
                 raise ContractBreach(f"{self._name} answered {status} as {base}, which the contract does not document.")
             return
-        if is_json(base) and not _holds(validator, data, body):
+        if base in documented.json_types and not _holds(validator, data, body):
             fault = next(iter(validator.faults(orjson.loads(body), "body")), None)
             where = f"{fault.pointer or '/'} {fault.detail}" if fault else "the body"
             raise ContractBreach(f"{self._name} answered {status} with a body that breaks the contract: {where}.")
+
+
+class _MediaType:
+    """A media type of responses; those that the contract names are made once, at start-up."""
+
+    __slots__ = ("as_header", "encoded", "is_json", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_json = is_json(name)
+        self.as_header = get_content_type(name, "utf-8")
+        self.encoded = self.as_header.encode("latin-1")
 
 
 _NOT_DECODED = object()
@@ -167,6 +178,9 @@ _NOT_DECODED = object()
 
 def from_werkzeug(response: WerkzeugResponse) -> Answer:
     """A Flask or Werkzeug response as it would go through WSGI."""
+    if response.status_code in _NO_BODY:
+        response.close()
+        return Answer(response.status_code, _raw(response), b"")
     if response.is_streamed or response.direct_passthrough:
         chunks = ClosingIterator(response.iter_encoded(), response.close)
         return Answer(response.status_code, _raw(response), b"", chunks)
@@ -196,7 +210,7 @@ def _document(definition: Mapping[str, Any], document: Mapping[str, Any]) -> _Do
         if resolve(document, header).get("required") and name.lower() != "content-type"
     }
     media_type = next((key for key in content if is_json(key)), None) or next(iter(content), None)
-    return _Documented(validators, frozenset(required), media_type)
+    return _Documented(validators, frozenset(required), media_type, frozenset(filter(is_json, validators)))
 
 
 def _unpack(result: Any) -> tuple[Any, int | None, Mapping[str, str]]:

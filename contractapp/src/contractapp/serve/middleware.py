@@ -4,30 +4,28 @@ Finds the operation, checks the request in the event loop (a refusal costs no th
 thread, sends its answer. Whatever it does not know goes to the stack behind it, untouched.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from threading import Lock
 from typing import Any
 
-from contractapp.answers import Answer, ProblemBody, problem_answer, send_answer
+from contractapp.answers import Answer, ProblemBody, Receive, Send, problem_answer, send_answer
 from contractapp.asgi.documentation import Documentation
 from contractapp.compile.body import entity_of, read_body
 from contractapp.compile.response import ContractBreach
 from contractapp.compile.routes import Routes
-from contractapp.problems import InternalError, MethodNotAllowed, NotFound, Problem, Unavailable
+from contractapp.problems import InternalError, MethodNotAllowed, NotFound, Problem
 from contractapp.serve.connexion import ConnexionOperation
 from contractapp.serve.flask import Call, FlaskRunner
+from contractapp.serve.streams import Stream, send_stream
 from contractapp.serve.workers import Workers
 
 logger = logging.getLogger("contractapp")
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OPTIONS = "OPTIONS"
@@ -48,7 +46,7 @@ class ContractMiddleware:
         inline: frozenset[str],
         max_body_bytes: int,
         owns_unknown_paths: bool,
-        error_for: Callable[[Problem], Exception | None],
+        error_for_handler: Callable[[Problem], Exception | None],
         problem_body: ProblemBody,
     ) -> None:
         self.app = app
@@ -61,12 +59,16 @@ class ContractMiddleware:
         self._inline = inline
         self._max_body_bytes = max_body_bytes
         self._owns_unknown_paths = owns_unknown_paths
-        self._error_for = error_for
+        self._error_for_handler = error_for_handler
         self._problem_body = problem_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                if scope["type"] == "lifespan":
+                    self._workers.close()
             return
         if self._prepare is not None:  # not before Connexion has registered the APIs with Flask
             self._prepare_once()
@@ -104,52 +106,59 @@ class ContractMiddleware:
 
     async def _unknown(self, path: str, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         for documentation in self._documentations:
-            answer = documentation.answer(path, scope["method"], scope["headers"], scope.get("root_path", ""))
-            if answer is not None:
-                return answer
+            if path in documentation.paths:
+                page = documentation.made.get(path)
+                if page is None:  # the contract is written, or a file read, once, and not in the event loop
+                    page = await self._workers.run(self._workers.read, partial(documentation.make, path))
+                return page.answer(scope["method"], scope["headers"], scope.get("root_path", ""))
         if self._owns_unknown_paths or path.startswith("//") or self._differs_by_a_slash(path):
             raise NotFound("There is nothing at this path.")
-        await self.app(scope, receive, send)
+        await self._behind(scope, receive, send)
         return None
 
     def _differs_by_a_slash(self, path: str) -> bool:
-        """Whether Connexion would redirect to a path of ours."""
+        """Whether Connexion would redirect to a path that is compiled."""
         match = self._routes.find(path[:-1] if path.endswith("/") else path + "/")
         return match is not None and None not in match.route.operations.values()
 
     async def _run(
         self, operation: ConnexionOperation, values: list[str], scope: Scope, receive: Receive, send: Send
     ) -> Answer | None:
+        workers = self._workers
+        deadline = workers.deadline()
         headers = scope["headers"]
         validator, content = None, None
         context = copy_context()
+        if operation.body is not None:
+            validator = operation.check_body_headers(headers, self._max_body_bytes)
+            content = await read_body(receive, self._max_body_bytes, workers.timeout_seconds)
+        arguments = operation.bind(values, scope["query_string"], headers, content, validator)
+        call = Call(operation, dict(scope), arguments, content or b"")
         try:
-            if operation.body is not None:
-                validator = operation.check_body_headers(headers, self._max_body_bytes)
-                content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
-            arguments = operation.bind(values, scope["query_string"], headers, content, validator)
-            call = Call(operation, dict(scope), arguments, content or b"")
-            try:
-                if operation.name in self._inline:
-                    answer: Answer = context.run(self._runner.run, call)
-                else:
-                    lane = self._workers.read if operation.method == "GET" else self._workers.write
-                    answer = await self._workers.run(lane, partial(context.run, self._runner.run, call))
-            except Problem as problem:  # the handler's own, unlike a refusal, is held against the contract
-                return self._raised(operation, problem)
-            except ContractBreach as breach:
-                return self._broken(breach)
-        except asyncio.CancelledError:  # the server ends, and waits for nobody any longer
-            await send_answer(self._problem_answer(Unavailable()), send, head=scope["method"] == "HEAD")
-            raise
+            if operation.name in self._inline:
+                answer: Answer = context.run(self._runner.run, call)
+            else:
+                lane = workers.read if operation.method == "GET" else workers.write
+                discard = partial(self._discard, context)
+                answer = await workers.run(lane, partial(context.run, self._runner.run, call), deadline, discard)
+        except Problem as problem:  # the handler's own, unlike a refusal, is held against the contract
+            return self._raised(operation, problem)
+        except ContractBreach as breach:
+            return self._broken(breach)
         if answer.stream is None:
             return answer
-        await self._stream(answer, context, scope, send)
+        stream = Stream(answer.stream, context, workers)
+        await send_stream(stream, answer, receive, send, head=scope["method"] == "HEAD")
         return None
+
+    def _discard(self, context: Context, answer: Answer) -> None:
+        """An answer that came too late is not sent, but a stream has to be closed."""
+        if answer.stream is not None:
+            Stream(answer.stream, context, self._workers).close()
 
     def _hand_over(self, problem: Problem) -> None:
         """To the user's own error handler, if there is one."""
-        error = self._error_for(problem)
+        error = self._error_for_handler(problem)
         if error is not None:
             raise error
 
@@ -167,28 +176,11 @@ class ContractMiddleware:
         logger.error("%s", breach)
         return self._problem_answer(InternalError())
 
-    async def _stream(self, answer: Answer, context: Any, scope: Scope, send: Send) -> None:
-        """A streamed response of Flask's: chunk by chunk, in the context of its request."""
-        chunks = iter(answer.stream or ())
-        read = self._workers.read
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        try:
-            if scope["method"] != "HEAD":
-                while (chunk := await self._workers.run(read, partial(context.run, next, chunks, None))) is not None:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except Problem as problem:  # too late for an answer of its own
-            raise RuntimeError("A streamed response broke off.") from problem
-        finally:
-            close = getattr(answer.stream, "close", None)
-            if close is not None:
-                await self._workers.run(read, partial(context.run, close))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
     async def _stock(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Connexion's own stack, with the body read before: its limit holds, and a chunked one has a length again."""
         entity = entity_of(scope["headers"], self._max_body_bytes)
         if not entity.present or entity.length is not None:
-            await self.app(scope, receive, send)
+            await self._behind(scope, receive, send)
             return
         content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
         headers = [(k, v) for k, v in scope["headers"] if k != b"transfer-encoding"]
@@ -198,7 +190,23 @@ class ContractMiddleware:
         async def replay() -> Message:
             return next(messages, None) or await receive()
 
-        await self.app(scope, replay, send)
+        await self._behind(scope, replay, send)
+
+    async def _behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The stack behind; a problem that it raises in the middle of a response gets no answer of its own."""
+        started = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noted)
+        except Problem as problem:
+            if started:
+                raise RuntimeError("A response broke off.") from problem
+            raise
 
 
 def route_path(scope: Scope) -> str:
