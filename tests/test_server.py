@@ -1,6 +1,5 @@
 """`api serve` with two workers: they answer, and they stop. `tests/faults/` does worse things to them."""
 
-import asyncio
 import json
 import os
 import signal
@@ -13,10 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
-
-from contractapp.server.protocol import Protocol
 
 
 @pytest.fixture
@@ -71,37 +66,3 @@ def test_workers_end_with_their_parent(server):
             socket.create_connection(("127.0.0.1", port), 1).close()
             time.sleep(0.1)
     assert time.monotonic() < deadline
-
-
-class Recorder(asyncio.Transport):
-    """A transport that keeps what is written."""
-
-    def __init__(self):
-        super().__init__()
-        self.written = b""
-
-    def write(self, data):
-        self.written += data
-
-    def write_eof(self):
-        pass
-
-    def is_closing(self):
-        return False
-
-    def close(self):
-        pass
-
-
-def test_a_head_that_is_wrong_in_two_ways_is_answered_once():
-    async def written():
-        config = uvicorn.Config(lambda: None, http=Protocol, log_config=None)
-        protocol = Protocol(config, ServerState(), {}, asyncio.get_running_loop())
-        transport = Recorder()
-        protocol.connection_made(transport)
-        too_long_and_no_header = (b"x" * 65_000, b"x" * 2_000 + b"\0\r\n\r\n")
-        for piece in (b"GET / HTTP/1.1\r\nHost: test\r\nX: ", *too_long_and_no_header):
-            protocol.data_received(piece)
-        return transport.written
-
-    assert asyncio.run(written()).count(b"HTTP/1.1 ") == 1

@@ -1,92 +1,153 @@
-"""`python -m contractapp.server`: what it serves, and what it says where it cannot."""
+"""The server as a process: what it hands to the application, and how it stops."""
 
 import json
-import re
+import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
+from contextlib import suppress
+from http.client import HTTPConnection
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-NOTES = Path(__file__).parent.parent / "examples" / "notes"
-COMMAND = (sys.executable, "-W", "ignore", "-m", "contractapp.server")
+APPLICATION = """
+import asyncio, json, os, sys
+from pathlib import Path
 
-BROKEN = """
-from contractapp import ContractApp
+from contractapp.server import listen, serve
 
-def create_app():
-    app = ContractApp(__name__)
-    app.add_api(
-        {"openapi": "3.0.3", "info": {"title": "a", "version": "1"}, "paths": {}}, handlers={"surplus": lambda: None}
-    )
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        for kind in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{kind}.complete"})
+        return
+    if scope["path"] == "/slow":
+        Path("begun").touch()
+        while not Path("gate").exists():
+            await asyncio.sleep(0.02)
+    body = json.dumps({"client": scope["client"][0], "scheme": scope["scheme"]}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def make():
     return app
+
+
+if __name__ == "__main__":
+    listener = listen("127.0.0.1", 0)
+    print(listener.getsockname()[1], flush=True)
+    workers = int(sys.argv[1])
+    serve("application:make", listener, workers=workers, shutdown_timeout_seconds=float(sys.argv[2]))
 """
 
 
 @pytest.fixture
-def serving(tmp_path):
-    """Serves on a free port; returns the process and the base URL that it says."""
+def start(tmp_path):
+    """Starts a server of so many workers in `tmp_path`; its process and its port, once it answers."""
+    (tmp_path / "application.py").write_text(APPLICATION)
     processes = []
 
-    def serving(*arguments, folder=NOTES):
-        process = subprocess.Popen([*COMMAND, *arguments, "--port", "0"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    def start(workers, shutdown_timeout_seconds=60):
+        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.Popen(
+            [sys.executable, "application.py", str(workers), str(shutdown_timeout_seconds)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         processes.append(process)
-        return process, re.fullmatch(r"Listening on (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())[1]
+        port = int(process.stdout.readline())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60):
+            return process, port
 
-    yield serving
+    yield start
+    (tmp_path / "gate").touch()
     for process in processes:
-        process.kill()
-        process.wait()
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         process.stdout.close()
 
 
-def get(url):
-    with urllib.request.urlopen(url, timeout=30) as response:
-        return json.load(response)
+def test_what_proxies_say_is_left_to_the_application(start):
+    _, port = start(workers=1)
+    headers = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        seen = json.load(response)
+
+    assert seen == {"client": "127.0.0.1", "scheme": "http"}
 
 
-@pytest.mark.parametrize(
-    ("name", "workers"), [("notes:create_app", "1"), ("notes:create_app", "2"), ("ready:app", "1"), ("ready:app", "2")]
-)
-def test_an_application_is_served_by_its_name_or_that_of_the_function_that_makes_it(serving, tmp_path, name, workers):
-    for file in ("notes.py", "openapi.yaml"):
-        (tmp_path / file).write_text((NOTES / file).read_text())
-    (tmp_path / "ready.py").write_text("import notes\n\napp = notes.create_app()\n")
+def slow_request(port, folder):
+    """A request in flight: the thread that waits for its answer, and what came."""
+    answers = []
 
-    process, base = serving(name, "--workers", workers, folder=tmp_path)
+    def ask():
+        connection = HTTPConnection("127.0.0.1", port, timeout=120)
+        connection.request("GET", "/slow")
+        answers.append(connection.getresponse().status)
+        connection.close()
 
-    assert get(f"{base}/v1/notes") == []
+    thread = Thread(target=ask)
+    thread.start()
+    assert soon((Path(folder) / "begun").exists)
+    return thread, answers
+
+
+def soon(condition):
+    """Whether it holds before 30 seconds are over."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_refused(port):
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    with suppress(OSError):
+        connection.connect()
+        connection.close()
+        return False
+    return True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_new_connections_are_refused_while_what_is_in_flight_is_finished(start, tmp_path, workers):
+    process, port = start(workers=workers)
+    flight, answers = slow_request(port, tmp_path)
+
     process.send_signal(signal.SIGTERM)
+    refused = soon(lambda: is_refused(port))
+    in_flight = flight.is_alive()
+    (tmp_path / "gate").touch()
+    flight.join()
+
+    assert (refused, in_flight, answers) == (True, True, [200])
     assert process.wait(30) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["none:app"], 'Could not import module "none".'),
-        (["broken:none"], 'Attribute "none" not found in module "broken".'),
-        (["broken"], 'Import string "broken" must be in format "<module>:<attribute>".'),
-        (["broken:create_app"], "The handler 'surplus' has no operation in the contract."),
-        (["broken:create_app", "--workers", "2"], "The handler 'surplus' has no operation in the contract."),
-        (
-            ["empty:app", "--host", "192.0.2.1"],
-            "Cannot listen on 192.0.2.1, port 8000: Cannot assign requested address.",
-        ),
-    ],
-)
-def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path, arguments, sentence):
-    (tmp_path / "broken.py").write_text(BROKEN)
-    (tmp_path / "empty.py").write_text("app = dict")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_in_flight_at_the_end_of_the_shutdown_timeout_is_answered_503(start, tmp_path, workers):
+    process, port = start(workers=workers, shutdown_timeout_seconds=1)
+    flight, answers = slow_request(port, tmp_path)
 
-    run = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    process.send_signal(signal.SIGTERM)
+    flight.join()
 
-    assert (run.returncode, run.stdout, run.stderr) == (1, "", f"{sentence}\n")
-
-
-def test_several_workers_need_a_name():
-    from contractapp.server import listen, serve
-
-    with listen("127.0.0.1", 0) as listener, pytest.raises(TypeError, match="as module:name"):
-        serve(lambda: None, listener, workers=2)
+    assert answers == [503]
+    assert process.wait(30) == 0

@@ -85,10 +85,11 @@ def serve(
         workers: How many processes serve. Several make an application each, so that it must be given by name. One that
             dies is replaced.
         log_level: `debug`, `info`, `warning` or `error`, for the root logger.
-        request_timeout_seconds: How long the head of a request may take; the connection is closed beyond.
-        shutdown_timeout_seconds: How long requests in flight may take after the signal; they are cut off beyond.
-        problem_body: The members of the JSON object that a problem becomes, as `ContractApp` has it, for requests that
-            are refused because they are not HTTP.
+        request_timeout_seconds: How long the head of a request may take, and how long a client may take nothing of its
+            answer; the connection is closed beyond.
+        shutdown_timeout_seconds: How long requests in flight may take after the signal; they are answered 503 beyond.
+        problem_body: The members of the JSON object that a problem becomes, as `ContractApp` has it, for that 503 and
+            for requests that are refused because they are not HTTP.
 
     Raises:
         TypeError: Several workers, and no name.
@@ -109,7 +110,7 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=ceil(shutdown_timeout_seconds),
     )
-    config.head_timeout_seconds = request_timeout_seconds
+    config.timeout_seconds = request_timeout_seconds
     config.problem_body = problem_body
     if workers > 1:
         _Supervisor(config, [listener]).run()
@@ -123,7 +124,7 @@ def serve(
 class _Config(uvicorn.Config):
     """What uvicorn asks first in every process: how it logs, what a signal means, what it serves."""
 
-    head_timeout_seconds: float
+    timeout_seconds: float
     problem_body: ProblemBody
 
     def configure_logging(self) -> None:
@@ -148,7 +149,7 @@ class _Config(uvicorn.Config):
             grace = (self.timeout_graceful_shutdown or 0) + _GRACE_SECONDS
             Thread(target=_follow_parent, args=(parent, grace), daemon=True).start()
         super().load()
-        Protocol.head_timeout_seconds = self.head_timeout_seconds
+        Protocol.timeout_seconds = self.timeout_seconds
         Protocol.problem_body = staticmethod(self.problem_body)  # a function, no method
         gc.collect()
         gc.freeze()  # what is here stays: no collection need look at it again

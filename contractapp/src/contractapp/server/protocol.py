@@ -5,22 +5,26 @@
 - What is not HTTP gets a problem as every other refusal does, and never out of turn: uvicorn's 400 overtakes the answer
   to a request that is still being served.
 - A head is bounded in bytes, headers and time, and names one host (RFC 9112, section 3.2); trailers are left out of it;
-  a client that pipelines without end is cut off.
+  a client that pipelines without end is cut off, and so is one that takes nothing of its answer for too long.
+- A request that is cancelled, as uvicorn does at the end of the shutdown timeout, is answered 503.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from contractapp.answers import ProblemBody, problem_answer
-from contractapp.problems import Fault, InvalidRequest, Problem
+from contractapp.answers import ProblemBody, problem_answer, send_answer
+from contractapp.problems import Fault, InvalidRequest, Problem, Unavailable
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # Headers of the connection that offer another protocol (RFC 9110, section 7.8; RFC 7540, section 3.2.1).
 _OFFERS = frozenset({b"upgrade", b"http2-settings"})
@@ -44,12 +48,13 @@ _IS_REQUEST = re.compile(rf"(?!(?:{_KNOWN}) )[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[!-~]*
 class Protocol(HttpToolsProtocol):
     """One connection; the server sets both attributes of the class."""
 
-    head_timeout_seconds: ClassVar[float] = 15.0
+    timeout_seconds: ClassVar[float] = 15.0
     problem_body: ClassVar[ProblemBody] = staticmethod(Problem.body)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._in_head = True
         self._head_bytes: int | None = 0
         self._refused = False
@@ -60,6 +65,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks
@@ -128,6 +134,28 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:  # the next request has begun, and its head has a time of its own
             self._unset_keepalive_if_required()
 
+    def pause_writing(self) -> None:
+        """The client does not take what is sent as quickly as it is made."""
+        super().pause_writing()
+        self._start_write_timer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Callable[..., Any]) -> None:
+        async def answered(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:  # nobody within the application answered: the server waits no longer
+                if not cycle.response_started:
+                    problem = Unavailable()
+                    answer = problem_answer(problem, type(self).problem_body(problem))
+                    await send_answer(answer, send, head=scope["method"] == "HEAD")
+                raise
+
+        super()._start_asgi_task(cycle, answered)
+
     def _feed(self, data: bytes) -> bytes | None:
         """Parse; what is to be parsed in its place where another protocol was offered."""
         try:
@@ -180,9 +208,25 @@ class Protocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def _start_head_timer(self) -> None:
-        self._head_timer = self.loop.call_later(self.head_timeout_seconds, self.transport.close)
+        self._head_timer = self.loop.call_later(self.timeout_seconds, self.transport.close)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _start_write_timer(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self.timeout_seconds, self._end_if_stuck, waiting)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _end_if_stuck(self, waiting: int) -> None:
+        """Cut the client off if it took none of the bytes that waited for it; a slow one goes on."""
+        if self.transport.get_write_buffer_size() < waiting:
+            self._start_write_timer()
+        else:
+            self.transport.abort()

@@ -1,0 +1,92 @@
+"""`python -m contractapp.server`: what it serves, and what it says where it cannot."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+NOTES = Path(__file__).parent.parent / "examples" / "notes"
+COMMAND = (sys.executable, "-W", "ignore", "-m", "contractapp.server")
+
+BROKEN = """
+from contractapp import ContractApp
+
+def create_app():
+    app = ContractApp(__name__)
+    app.add_api(
+        {"openapi": "3.0.3", "info": {"title": "a", "version": "1"}, "paths": {}}, handlers={"surplus": lambda: None}
+    )
+    return app
+"""
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Serves on a free port; returns the process and the base URL that it says."""
+    processes = []
+
+    def serving(*arguments, folder=NOTES):
+        process = subprocess.Popen([*COMMAND, *arguments, "--port", "0"], cwd=folder, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process, re.fullmatch(r"Listening on (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())[1]
+
+    yield serving
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=30) as response:
+        return json.load(response)
+
+
+@pytest.mark.parametrize(
+    ("name", "workers"), [("notes:create_app", "1"), ("notes:create_app", "2"), ("ready:app", "1"), ("ready:app", "2")]
+)
+def test_an_application_is_served_by_its_name_or_that_of_the_function_that_makes_it(serving, tmp_path, name, workers):
+    for file in ("notes.py", "openapi.yaml"):
+        (tmp_path / file).write_text((NOTES / file).read_text())
+    (tmp_path / "ready.py").write_text("import notes\n\napp = notes.create_app()\n")
+
+    process, base = serving(name, "--workers", workers, folder=tmp_path)
+
+    assert get(f"{base}/v1/notes") == []
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["none:app"], 'Could not import module "none".'),
+        (["broken:none"], 'Attribute "none" not found in module "broken".'),
+        (["broken"], 'Import string "broken" must be in format "<module>:<attribute>".'),
+        (["broken:create_app"], "The handler 'surplus' has no operation in the contract."),
+        (["broken:create_app", "--workers", "2"], "The handler 'surplus' has no operation in the contract."),
+        (
+            ["empty:app", "--host", "192.0.2.1"],
+            "Cannot listen on 192.0.2.1, port 8000: Cannot assign requested address.",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path, arguments, sentence):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "empty.py").write_text("app = dict")
+
+    run = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", f"{sentence}\n")
+
+
+def test_several_workers_need_a_name():
+    from contractapp.server import listen, serve
+
+    with listen("127.0.0.1", 0) as listener, pytest.raises(TypeError, match="as module:name"):
+        serve(lambda: None, listener, workers=2)
