@@ -4,6 +4,7 @@ import pytest
 
 from contractapp.compile.document import Unsupported
 from contractapp.compile.parameters import MISSING, Headers, Parameter, Query
+from contractapp.problems import MAX_ERRORS
 
 
 def parameter(kind, where="query", name="p", **more):
@@ -200,3 +201,11 @@ def test_headers_are_checked_but_those_that_openapi_reserves(headers, expected):
 def test_what_is_not_understood_is_left_to_stock(definition):
     with pytest.raises(Unsupported):
         Parameter(definition, {})
+
+
+@pytest.mark.parametrize("pair", [b"x%d=1", b"p=%d", b"%%ff%d"], ids=["unknown", "repeated", "not UTF-8"])
+def test_no_more_faults_are_looked_for_than_are_told(pair):
+    faults = []
+    Query([parameter("string")], strict=True).read(b"&".join(pair % number for number in range(5000)), faults)
+
+    assert len(faults) == MAX_ERRORS

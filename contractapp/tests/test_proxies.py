@@ -121,6 +121,13 @@ def test_the_client_is_the_nearest_that_is_no_trusted_proxy(see, forwarded, clie
     assert see(["10.0.0.0/8"], [("X-Forwarded-For", forwarded)])["client"][0] == client
 
 
+def test_of_a_long_list_the_last_items_are_read(see):
+    forwarded = ", ".join(["203.0.113.7", *(f"10.0.{number // 250}.{number % 250}" for number in range(5000))])
+    scope = see(["10.0.0.0/8"], [("X-Forwarded-For", forwarded)])
+
+    assert scope["client"] == ("10.0.19.200", 0)
+
+
 def test_a_list_may_come_in_several_headers(see):
     scope = see(["10.0.0.0/8"], [("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-For", "10.0.0.2")])
 
