@@ -1,9 +1,9 @@
 """Cross-origin requests: an ASGI layer that lets pages of other sites call the API and read its answers.
 
-It stands in front of everything, so that a page can read every refusal too. Credentials are never allowed: the API
-has none. Starlette's `CORSMiddleware` (1.10) was not taken: it answers a preflight of any other site with a 400 of its
-own in plain text, also where the contract itself is asked for, which everyone may read; it overwrites the headers that
-the contract is sent with; and it sends `Vary: Origin` where all origins get one answer.
+It stands in front of everything, so that a page can read every refusal too. Credentials (cookies, HTTP authentication)
+are never allowed. Starlette's `CORSMiddleware` (1.10) was not taken: it answers a preflight of any other site with a
+400 of its own in plain text, also where the contract itself is asked for, which everyone may read; it overwrites the
+headers that the contract is sent with; and it sends `Vary: Origin` where all origins get one answer.
 """
 
 import re
@@ -96,7 +96,7 @@ class _Cors:
         ]
         asked = headers.get(b"access-control-request-headers")
         if asked:
-            # No header of a request is a secret or a right here, and a gateway in front may want some of its own.
+            # No header of a request grants anything here, and a gateway in front may need headers of its own.
             answer.append((b"access-control-allow-headers", asked))
         return answer
 

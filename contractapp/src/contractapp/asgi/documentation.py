@@ -191,7 +191,7 @@ def _page(body: bytes, media_type: bytes) -> Answer:
 
 
 def _cached(body: bytes, hashed: str, media_type: bytes, more: RawHeaders) -> Answer:
-    """Cached by whoever likes, asked for again before use: a new release shows at once."""
+    """An answer that caches may keep, but have to ask for again before each use: a new release shows at once."""
     headers = [
         (b"content-type", media_type),
         (b"content-length", b"%d" % len(body)),

@@ -1,8 +1,8 @@
-"""The processes of the server: one that serves, or a supervisor and several that do.
+"""The processes of the server: one that serves, or a supervisor and several workers.
 
-uvicorn was chosen by what it gets right and by what it costs (benchmarks/README.md): with `protocol` it keeps the body
-of chunked and `Upgrade: h2c` requests and answers bad framing once; reading a body costs it 5 µs, Granian 40; one
-worker is one process. With h11 it costs three times as much, and hypercorn more still.
+uvicorn was chosen for what it gets right and what it costs (benchmarks/README.md): with `protocol` it keeps the body
+of chunked and `Upgrade: h2c` requests and answers bad framing once. Reading a body takes 5 µs, in Granian 40, and one
+worker is one process. uvicorn on h11 takes three times as long, hypercorn more still.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ def serve(
     try:
         uvicorn.Server(config).run([listener])
     finally:
-        _on_stop(signal.SIG_IGN)  # a second one, of somebody in a hurry, must not spoil the exit status
+        _on_stop(signal.SIG_IGN)  # a second signal during the shutdown must not change the exit status
 
 
 class _Config(uvicorn.Config):
-    """What uvicorn asks first in every process: how it logs, what a signal means, what it serves."""
+    """What uvicorn calls first in every process: sets up logging and signals, and makes the application."""
 
     timeout_seconds: float
     problem_body: ProblemBody
@@ -132,9 +132,9 @@ class _Config(uvicorn.Config):
         level = str(self.log_level).upper()
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         server = logging.getLogger("uvicorn.error")
-        server.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # it tells of each start and stop
-        server.addFilter(_is_news)
-        # Before uvicorn listens to signals, and when it raises the one that ended it once more, this is their meaning.
+        server.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # below, it logs each start and stop
+        server.addFilter(_is_no_cancellation)
+        # For signals that come before uvicorn handles them, and for the one that it raises again once it has stopped.
         _on_stop(lambda *_: sys.exit(0))
 
     def load_app(self) -> Any:
@@ -152,7 +152,7 @@ class _Config(uvicorn.Config):
         Protocol.timeout_seconds = self.timeout_seconds
         Protocol.problem_body = staticmethod(self.problem_body)  # a function, no method
         gc.collect()
-        gc.freeze()  # what is here stays: no collection need look at it again
+        gc.freeze()  # what exists now lives as long as the process: later collections pass it over
 
 
 class _Supervisor(Multiprocess):
@@ -160,14 +160,14 @@ class _Supervisor(Multiprocess):
 
     def terminate_all(self) -> None:
         for listener in self.sockets:
-            listener.close()  # or the kernel would go on taking connections that nobody serves
+            listener.close()  # or the kernel would still accept connections, which no worker serves
         super().terminate_all()
 
     def join_all(self) -> None:
         deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + _GRACE_SECONDS
         for process in self.processes:
             process.process.join(max(0.0, deadline - time.monotonic()))
-            if process.exitcode is None:  # too stuck to end itself
+            if process.exitcode is None:  # it does not end by itself
                 process.kill()
         super().join_all()
 
@@ -182,8 +182,8 @@ def _on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:
         signal.signal(number, handler)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Not so where a request was cancelled: uvicorn says in a line of its own that it waits no longer."""
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """False for the traceback of a request that uvicorn cancelled: it logs in a line of its own that it does so."""
     return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
 
 

@@ -40,13 +40,13 @@ _REFUSAL = InvalidRequest(errors=[Fault("header", "", "is not HTTP/1.1")])
 _TOO_LARGE = Problem("The head of the request is too large.", status=431)  # RFC 6585, section 5
 _UNKNOWN_METHOD = Problem("The server does not know this method.", status=501)  # RFC 9110, section 9.1
 
-# Nothing but the method can be wrong with such a beginning: the parser knows those that are registered.
+# A request line that is right but for its method: the parser knows the registered methods alone.
 _KNOWN = "DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE"
 _IS_REQUEST = re.compile(rf"(?!(?:{_KNOWN}) )[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[!-~]* HTTP/1\.[01]\r\n".encode())
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection; the server sets both attributes of the class."""
+    """One connection; the server sets the attributes of the class."""
 
     timeout_seconds: ClassVar[float] = 15.0
     problem_body: ClassVar[ProblemBody] = staticmethod(Problem.body)
@@ -69,7 +69,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks
-        """A client that only writes no more still reads: its last whole request is answered."""
+        """A client that closed its sending side may still read: its last whole request is answered."""
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
         self.cycle.keep_alive = False
@@ -84,13 +84,13 @@ class Protocol(HttpToolsProtocol):
         if self._refused:
             return
         if self._in_head:
-            # Where in the first piece the head began is not known; a piece has 256 KiB at most.
+            # Where in its first piece the head began is not known: that piece, of 256 KiB at most, does not count.
             self._head_bytes = self._head_bytes + len(data) if self._head_bytes is not None else 0
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self._refuse(_TOO_LARGE)
             elif self._head_timer is None:
                 self._start_head_timer()
-        elif self.timeout_keep_alive_task is not None:  # a body that was refused comes to its end
+        elif self.timeout_keep_alive_task is not None:  # the rest of a body that was refused is still coming
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -112,7 +112,7 @@ class Protocol(HttpToolsProtocol):
         if hosts > 1 or version not in _VERSIONS or (version == "1.1" and not hosts):
             raise ValueError("HTTP/1.0, or HTTP/1.1 with one Host (RFC 9112, section 3.2)")  # httptools passes it on
         if len(self.headers) > _MAX_HEADERS or len(self.pipeline) >= _MAX_PIPELINED:
-            raise ValueError("more than anybody needs")
+            raise ValueError("more headers or pipelined requests than are served")
         self._in_head = False
         self._stop_head_timer()
         if self.parser.should_upgrade():
@@ -157,7 +157,7 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, answered)
 
     def _feed(self, data: bytes) -> bytes | None:
-        """Parse; what is to be parsed in its place where another protocol was offered."""
+        """Parse the data; returns what to parse instead where the request offers another protocol."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -167,7 +167,7 @@ class Protocol(HttpToolsProtocol):
         return None
 
     def _decline(self, rest: bytes) -> bytes | None:
-        """The request as if nothing had been offered: its head once more without the offer, then its body."""
+        """The request without its offer of another protocol: its head written again, and what followed it."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             self._refuse(_UNKNOWN_METHOD)
@@ -193,7 +193,7 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         answered = self.cycle is not None and not self._in_head and self.cycle.response_started
-        if self.pipeline or answered:  # better no answer than one that is taken for another request's
+        if self.pipeline or answered:  # an answer now could be taken for that of another request
             self.transport.close()
             return
         answer = problem_answer(problem, type(self).problem_body(problem))
