@@ -364,7 +364,7 @@ SILENT = {
         d["paths"].update({"/things": {"$ref": "#/x-items/things"}}),
     ),
     "what is no path or status is there": lambda d: (
-        d["paths"].update({"x-more": [1]}),
+        d["paths"].update({"x-more": {"get": {}}}),
         operation(*CREATE, "responses")(d).update({"x-more": [1]}),
     ),
     "a status is a number": lambda d: operation("/things", "get", "responses")(d).update(
@@ -451,6 +451,60 @@ def test_the_last_release_is_the_highest_version(tmp_path):
         (tmp_path / f"{name}.yaml").touch()
 
     assert compat.last_release(tmp_path).stem == "1.10.0"
+
+
+TREE = {"type": "object", "properties": {"parts": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}}}
+
+
+def test_a_schema_without_end_is_known_where_it_is_the_same():
+    before = echo(request={"type": "array", "items": {"$ref": "#/components/schemas/Tree"}, "maxItems": 5})
+    before["components"] = {"schemas": {"Tree": TREE}}
+    after = copy.deepcopy(before)
+    after["paths"]["/echo"]["post"]["requestBody"]["content"]["application/json"]["schema"]["maxItems"] = 6
+
+    assert compat.compare(before, after) == [(False, "POST /echo: the body takes more than before: maxItems 5 -> 6.")]
+
+
+def test_a_schema_that_is_none_is_said_in_one_line():
+    (change,) = compat.compare(echo(request={"type": "integer"}), echo(request={"exclusiveMinimum": True}))
+
+    assert change.breaking
+    assert change.sentence.endswith('to be compatible: it cannot be read, "minimum" is a required property.')
+
+
+def test_a_status_that_became_a_range_is_named_once():
+    edit = rename(operation(*CREATE, "responses"), "201", "2XX")
+
+    assert compat.compare(CONTRACT, changed(edit)) == [(True, "POST /things answers 2XX too.")]
+
+
+ELSEWHERE = {
+    "a path": (lambda d: d["paths"], "/things", "GET /things is gone."),
+    "a parameter": (operation("/things", "get", "parameters"), 0, "no longer takes query"),
+    "a body": (operation(*CREATE), "requestBody", "POST /things: the body is now described elsewhere"),
+    "a response": (operation(*CREATE, "responses"), "201", "the answer 201 is now described elsewhere"),
+    "a header": (
+        operation(*CREATE, *CREATED, "headers"),
+        "Location",
+        "the header Location of the answer 201 is now described elsewhere",
+    ),
+    "a link": (operation(*CREATE, *CREATED, "links"), "get_thing", "the link get_thing of the answer 201 leads else"),
+}
+
+
+@pytest.mark.parametrize(("where", "key", "sentence"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_a_reference_into_another_file_is_known_by_its_text(where, key, sentence):
+    def moved(file):
+        def edit(document):
+            where(document)[key] = {"$ref": f"{file}.yaml#/Part"}
+
+        return changed(edit)
+
+    away = compat.compare(CONTRACT, moved("one"))
+
+    assert any(change.breaking and sentence in change.sentence for change in away), away
+    assert compat.compare(moved("one"), moved("one")) == []
+    assert any(change.breaking for change in compat.compare(moved("one"), moved("two")))
 
 
 @pytest.mark.parametrize(

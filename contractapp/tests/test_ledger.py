@@ -209,7 +209,10 @@ def test_what_other_processes_saw_counts_too(ledger):
     others[1].record(FOUND._replace(status=500), "test_two")
     for other in others:
         ledger.add(json.loads(json.dumps(other.taken())))
+    ledger.record(FOUND)
+    ledger.add(json.loads(json.dumps(others[0].taken())))
 
-    assert ledger.responses == 3
+    assert ledger.seen["get_thing", "200", "status", ""] == 3
+    assert ledger.responses == 6
     assert ledger.breaches == {"GET /things/{thing_id} answered 500, which get_thing does not document": "test_two"}
     assert ledger.gaps() == ["list_things 200 was never seen", "create_thing 405 was never seen"]

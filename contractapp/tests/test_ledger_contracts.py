@@ -75,11 +75,20 @@ def test_a_media_type_counts_for_itself_or_its_range(documented, sent, seen):
     assert (found == []) == seen
 
 
-def test_an_exact_media_type_goes_before_its_range():
+@pytest.mark.parametrize(
+    ("sent", "seen"), [("image/png", "image/png"), ("image/jpeg", "image/*"), ("text/plain", "*/*")]
+)
+def test_an_exact_media_type_goes_before_its_range(sent, seen):
     ledger = ledger_of(one({"200": {"content": {"*/*": {}, "image/*": {}, "image/png": {}}}}))
-    ledger.record(reply("GET", "/thing", 200, [("content-type", "image/png")], b"\x89PNG"))
+    ledger.record(reply("GET", "/thing", 200, [("content-type", sent)], b"\x89PNG"))
 
-    assert ledger.gaps() == [f"thing 200: media type {name} was never seen" for name in ("*/*", "image/*")]
+    assert [entry[3] for entry in ledger.seen if entry[2] == "media type"] == [seen]
+
+
+def test_extensions_of_the_document_are_neither_paths_nor_statuses():
+    ledger = ledger_of({**one({"200": NONE, "x-more": [1]}), "x-more": [1]})
+
+    assert [entry[:2] for entry in ledger.contract.documented()] == [("thing", "200")]
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ class _Operation:
     def _body(self) -> Iterator[Change]:
         before = _found(self.old, self.before.get("requestBody", {}))
         after = _found(self.new, self.after.get("requestBody", {}))
+        yield from self._elsewhere("the body", before, after)
         if before.get("required", False) != after.get("required", False):
             now = after.get("required", False)
             yield Change(now, f"{self.name}: the body is now {'required' if now else 'optional'}.")
@@ -150,6 +151,7 @@ class _Operation:
 
     def _response(self, status: str, before: Document, after: Document) -> Iterator[Change]:
         one, other = _found(self.old, before), _found(self.new, after)
+        yield from self._elsewhere(f"the answer {status}", one, other)
         yield from self._contents(f"the answer {status}", one.get("content", {}), other.get("content", {}), "response")
         yield from self._headers(status, one.get("headers", {}), other.get("headers", {}))
         yield from self._links(status, one.get("links", {}), other.get("links", {}))
@@ -162,6 +164,7 @@ class _Operation:
         for header in before.keys() & after.keys():
             one, other = _found(self.old, before[header]), _found(self.new, after[header])
             called = f"the header {header} of the answer {status}"
+            yield from self._elsewhere(called, one, other)
             if one.get("required", False) != other.get("required", False):
                 now = other.get("required", False)
                 yield Change(not now, f"{self.name}: {called} is now {'always there' if now else 'optional'}.")
@@ -176,6 +179,11 @@ class _Operation:
             one, other = _destination(self.old, before[link]), _destination(self.new, after[link])
             if one != other:
                 yield Change(True, f"{self.name}: the link {link} of the answer {status} leads elsewhere.")
+
+    def _elsewhere(self, called: str, before: Document, after: Document) -> Iterator[Change]:
+        """What a reference into another file leads to is not read: one that has changed may lead anywhere."""
+        if before.get("$ref") != after.get("$ref"):
+            yield Change(True, f"{self.name}: {called} is now described elsewhere, which cannot be compared.")
 
     def _contents(self, called: str, before: Document, after: Document, direction: Direction) -> Iterator[Change]:
         for media_type in before.keys() - after.keys():
@@ -199,6 +207,8 @@ def _operations(document: Document) -> dict[str, Document]:
         if path.startswith("x-"):
             continue
         item = _found(document, written)
+        if "$ref" in item:
+            found[f"{path}, as {item['$ref']} has it,"] = {"parameters": []}
         for method in METHODS:
             if method in item:
                 parameters = [*item.get("parameters", ()), *item[method].get("parameters", ())]
@@ -249,7 +259,8 @@ def _written(parameter: Document) -> tuple[str, bool, list[str]]:
 
 def _destination(document: Document, link: Document) -> str:
     found = _found(document, link)
-    return json.dumps([found.get("operationId"), found.get("operationRef"), found.get("parameters", {})], default=str)
+    named = [found.get(name) for name in ("operationId", "operationRef", "$ref")]
+    return json.dumps([*named, found.get("parameters", {})], default=str)
 
 
 def _called(key: tuple[str, str]) -> str:

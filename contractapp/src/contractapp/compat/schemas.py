@@ -31,9 +31,13 @@ def differences(
         return
     try:
         one, other = Validator(was, old, direction).json_schema, Validator(now, new, direction).json_schema
+        yield from _compared(one, other)
     except (Unsupported, ContractError, ValueError) as error:  # of ValueError are the faults that jsonschema-rs finds
-        yield Difference("", "unknown", "unknown", f"it cannot be read, {error}")
-        return
+        said = str(error).partition("\n")[0]
+        yield Difference("", "unknown", "unknown", f"it cannot be read, {said}")
+
+
+def _compared(one: Document, other: Document) -> Iterator[Difference]:
     for place, (before, after) in _places(inlined(one), inlined(other)):
         sides = {**before, "components": one["components"]}, {**after, "components": other["components"]}
         is_narrower, is_wider = covers(*sides), covers(*reversed(sides))
@@ -43,10 +47,7 @@ def differences(
 
 def covers(wider: Document, narrower: Document) -> Verdict:
     """Whether the one admits every value of the other."""
-    try:
-        verdict = str(canonical(wider).covers(canonical(narrower))).rpartition(".")[2].lower()
-    except ValueError:  # jsonschema-rs cannot read one of them
-        return "unknown"
+    verdict = str(canonical(wider).covers(canonical(narrower))).rpartition(".")[2].lower()
     return "yes" if verdict == "yes" else "no" if verdict == "no" else "unknown"
 
 

@@ -175,6 +175,6 @@ class Contract:
         return self._documents[uri]
 
 
-def _generality(template: str) -> list[tuple[bool, int]]:
-    """Segment by segment: literal ones first, then those with the most literal text."""
-    return [("{" in segment, -len(_PARAMETER.sub("", segment))) for segment in template.split("/")]
+def _generality(template: str) -> list[int]:
+    """Segment by segment: those with the most literal text first, and so those that have no parameter."""
+    return [-len(_PARAMETER.sub("", segment)) for segment in template.split("/")]
