@@ -1,4 +1,12 @@
-"""The tables, and beside each constraint the problem a client sees when it refuses a row."""
+"""The tables, and beside each constraint the problem a client sees when it refuses a row.
+
+A constraint is written in `__table_args__` with the class of its problem: `info={"problem": UsernameTaken}`. A plain
+`insert` or `update` through `write` then raises it on both databases. Where a row breaks several constraints, the first
+in the table's order is the type, and each adds its entry to `errors`.
+
+A point in time is `created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=UtcNow())`, both from
+`api.database`: in UTC, set by the database, and in an answer as RFC 3339 has it.
+"""
 
 from typing import ClassVar
 

@@ -40,6 +40,9 @@ MAY_IMPORT = {
         "database.statements",
     },
     "database.refusals": {"database.compilation"},
+    "database.shape": {"database.objects", "database.related"},
+    "database.objects": {"database.engines", "database.related"},
+    "database.related": set(),
     "database.engines": {"config"},
     "database.statements": {"database.compilation", "database.errors"},
     "database.errors": set(),
@@ -47,7 +50,6 @@ MAY_IMPORT = {
     "database.utc": set(),
     "database.postgresql": {"config"},
     "database.sqlite": set(),
-    "database.shape": set(),
     "config": set(),
 }
 

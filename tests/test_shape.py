@@ -1,6 +1,7 @@
 """The compiled schema gives what `schema.dump` gives, or refuses to be compiled."""
 
-from datetime import datetime
+import enum
+from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -9,10 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import Schema, fields, post_dump
 from marshmallow_sqlalchemy import SQLAlchemyAutoSchema, auto_field
-from sqlalchemy import DateTime, ForeignKey, Numeric, String, TypeDecorator, Uuid, create_engine, insert, select
+from sqlalchemy import (
+    DateTime,
+    Enum,
+    ForeignKey,
+    Numeric,
+    String,
+    TypeDecorator,
+    Uuid,
+    create_engine,
+    event,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from api import db
+from api import users as users_handlers
+from api.database import UtcDateTime, UtcNow
 from api.database.shape import Shape, UnsupportedSchema, shape_of
 from api.models import Post, User
 from api.schemas import PostSchema, UserSchema, post_schema, user_schema
@@ -44,6 +60,13 @@ class Kind(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Loud)
 
+    things: Mapped[list["Thing"]] = relationship(back_populates="kind", foreign_keys="Thing.kind_id")
+
+
+class State(enum.Enum):
+    NEW = "new"
+    OLD = "old"
+
 
 class Thing(Base):
     """A column of every kind that a JSON value cannot simply be."""
@@ -57,13 +80,31 @@ class Thing(Base):
     is_on: Mapped[bool]
     kind_id: Mapped[int] = mapped_column(ForeignKey("kinds.id"))
     spare_id: Mapped[int | None] = mapped_column(ForeignKey("kinds.id"))
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=UtcNow())
+    state: Mapped[State] = mapped_column(Enum(State, native_enum=False), default=State.NEW)
 
-    kind: Mapped[Kind] = relationship(foreign_keys=kind_id)
+    kind: Mapped[Kind] = relationship(back_populates="things", foreign_keys=kind_id)
     spare: Mapped[Kind | None] = relationship(foreign_keys=spare_id)
 
     @property
     def weight(self) -> int:
         return 1
+
+    @property
+    def kinds(self) -> list[Kind]:
+        return [self.kind]
+
+    @property
+    def first(self) -> Kind:
+        return self.kind
+
+
+class Special(Kind):
+    """A kind in two tables."""
+
+    __tablename__ = "specials"
+
+    id: Mapped[int] = mapped_column(ForeignKey("kinds.id"), primary_key=True)
 
 
 class KindSchema(SQLAlchemyAutoSchema):
@@ -75,6 +116,7 @@ class ThingSchema(SQLAlchemyAutoSchema):
     class Meta:
         model = Thing
         include_fk = True
+        exclude = ("state",)
 
     order = auto_field(data_key='thing\'s "order"', as_string=True)
     of_kind = fields.Nested(KindSchema, attribute="kind", data_key="kind")
@@ -129,15 +171,16 @@ def test_selected_and_returned_columns_are_those_of_dump(application, username, 
     mark=st.uuids(),
     is_on=st.booleans(),
     name=texts,
+    made_at=st.datetimes(timezones=st.just(UTC)),
 )
 @settings(deadline=None)
-def test_values_are_converted_as_their_fields_do(order, at, price, mark, is_on, name):
+def test_values_are_converted_as_their_fields_do(order, at, price, mark, is_on, name, made_at):
     shape = shape_of(ThingSchema())
     engine = create_engine("sqlite://")
     Base.metadata.create_all(engine)
     with Session(engine) as session:
         kind = Kind(id=1, name=name)
-        session.add(Thing(order=order, at=at, price=price, mark=mark, is_on=is_on, kind=kind))
+        session.add(Thing(order=order, at=at, price=price, mark=mark, is_on=is_on, kind=kind, made_at=made_at))
         session.commit()
         expected = ThingSchema().dump(session.scalars(select(Thing)).one())
         row = session.execute(select(*shape.columns).select_from(shape.source)).one()
@@ -156,8 +199,35 @@ def with_hook():
     return Hooked()
 
 
+def with_hooks_of_collections():
+    class Enveloped(UserSchema):
+        @post_dump(pass_collection=True)
+        def wrap(self, data, many, **_):
+            return {"users" if many else "user": data}
+
+    return Enveloped(many=True)
+
+
+def with_method():
+    class Methodical(SQLAlchemyAutoSchema):
+        class Meta:
+            model = Thing
+            fields = ("order", "kind_and_state")
+
+        kind_and_state = fields.Method("both")
+
+        def both(self, thing):
+            return f"{thing.kind.name} {thing.state} {thing.price}"
+
+    return Methodical()
+
+
 def with_own(method):
-    return type("Own", (UserSchema,), {method: lambda *_, **__: None})()
+    def own(schema, *arguments, **options):
+        return getattr(super(made, schema), method)(*arguments, **options)
+
+    made = type("Own", (UserSchema,), {method: own})
+    return made()
 
 
 def thing_schema(**declared):
@@ -169,6 +239,32 @@ class OwnString(fields.String):
     """A field that could do anything."""
 
 
+def loud(thing):
+    return thing.kind.name + thing.weight * "!"
+
+
+def neighbours(thing):
+    return len(thing.kind.things)
+
+
+@pytest.fixture
+def stored(app, make_user, make_post):
+    """Rows of every model here, in the run's database."""
+    for user in [make_user(), make_user()]:
+        for _ in range(2):
+            make_post(user_id=user["id"])
+    with app.app.app_context():
+        Base.metadata.create_all(db.engine)
+        for number in range(1, 4):
+            kind = Kind(id=number, name=f"kind {number}")
+            values = {"price": number, "mark": UUID(int=number), "is_on": True, "kind": kind}
+            db.session.add_all([Thing(order=number, **values), Thing(order=number + 3, spare_id=1, **values)])
+        db.session.commit()
+    yield
+    with app.app.app_context():
+        Base.metadata.drop_all(db.engine)
+
+
 @pytest.mark.parametrize(
     ("make_schema", "reason"),
     [
@@ -176,25 +272,86 @@ class OwnString(fields.String):
         (lambda: with_own("get_attribute"), "overrides get_attribute"),
         (lambda: with_own("dump"), "overrides dump"),
         (type("Ordered", (UserSchema,), {"dict_class": type("Other", (dict,), {})}), "dumps to Other"),
-        (lambda: thing_schema(weight=fields.Method("dump")), "Method is not known"),
-        (lambda: thing_schema(weight=fields.Function(id)), "Function is not known"),
+        (with_method, "Method is not known"),
+        (with_hooks_of_collections, "a hook before or after dump"),
+        (lambda: thing_schema(state=fields.Enum(State)), "Enum is not known"),
+        (lambda: thing_schema(loud=fields.Function(loud)), "Function is not known"),
+        (lambda: thing_schema(weight=fields.Function(neighbours)), "Function is not known"),
         (lambda: thing_schema(weight=fields.Constant(1)), "Constant is not known"),
         (lambda: thing_schema(weight=OwnString()), "OwnString is not known"),
         (lambda: thing_schema(weight=fields.Integer()), "not a column of things"),
         (lambda: thing_schema(weight=fields.Integer(attribute="kind.id")), "not a column of things"),
         (lambda: thing_schema(spare=fields.Nested(KindSchema)), "one row that is always there"),
         (type("Full", (UserSchema,), {"posts": fields.Nested(PostSchema)}), "one row that is always there"),
-        (lambda: thing_schema(kind=fields.Nested(KindSchema, many=True)), "one row that is always there"),
-        (lambda: thing_schema(kind=fields.Nested(KindSchema(many=True))), "one row that is always there"),
-        (lambda: thing_schema(weight=fields.Nested(KindSchema)), "one row that is always there"),
+        (lambda: thing_schema(kinds=fields.Nested(KindSchema, many=True)), "one row that is always there"),
+        (lambda: thing_schema(kinds=fields.Nested(KindSchema(many=True))), "one row that is always there"),
+        (lambda: thing_schema(first=fields.Nested(KindSchema)), "one row that is always there"),
         (lambda: thing_schema(kind=fields.Nested(with_hook())), "a hook before or after dump"),
-        (Schema.from_dict({"id": fields.Integer()}), "has no model"),
-        (lambda: PostSchema(only=("author.posts",)), "Invalid fields"),
     ],
 )
-def test_what_could_differ_from_dump_is_refused(make_schema, reason):
-    with pytest.raises((UnsupportedSchema, ValueError), match=reason):
-        shape_of(make_schema())
+def test_what_could_differ_from_dump_is_dumped_by_marshmallow_and_named(app, stored, caplog, make_schema, reason):
+    schema = make_schema()
+    shape = shape_of(schema)
+
+    assert [record.args[0] for record in caplog.records] == [type(schema).__name__]
+    assert reason in caplog.text
+    with app.app.app_context():
+        model = schema.opts.model
+        table = model.__table__
+        (key,) = table.primary_key
+        objects = db.session.scalars(select(model).order_by(key)).all()
+        expected = schema.dump(objects, many=True), [schema.dump(one, many=False) for one in objects]
+        db.session.remove()
+        with db.engine.begin() as connection:
+            selected = connection.execute(select(*shape.columns).select_from(shape.source).order_by(key)).all()
+            returned = connection.execute(update(table).values({key: key}).returning(*shape.returning)).all()
+        for rows in (selected, sorted(returned)):
+            assert shape.dump_many(rows) == expected[0]
+            assert [shape.dump(row) for row in rows] == expected[1]
+            db.session.remove()
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        (Schema.from_dict({"id": fields.Integer()})(), "GeneratedSchema has no model"),
+        (type("Derived", (SQLAlchemyAutoSchema,), {"Meta": type("Meta", (), {"model": Special})})(), "more than a row"),
+    ],
+)
+def test_rows_that_make_no_objects_stop_the_start(schema, reason):
+    with pytest.raises(UnsupportedSchema, match=reason):
+        shape_of(schema)
+
+
+def test_nested_objects_come_with_the_row(app, stored):
+    shape = shape_of(type("Loud", (PostSchema,), {"title": OwnString()})())
+    with app.app.app_context():
+        rows = db.session.execute(select(*shape.columns).select_from(shape.source)).all()
+        db.session.remove()
+        asked = []
+        event.listen(db.session.connection(), "before_cursor_execute", lambda *given: asked.append(given[2]))
+
+        posts = shape.dump_many(rows)
+
+    assert len({post["author"]["username"] for post in posts}) == 2
+    assert asked == []
+
+
+def test_a_request_gives_the_sessions_connection_back(app, client, make_post, monkeypatch):
+    make_post()
+    counted = fields.Function(lambda user: f"{len(user.posts)}@example.com")
+    shape = shape_of(type("Counting", (UserSchema,), {"email": counted})())
+    monkeypatch.setattr(users_handlers, "_user", shape)
+    monkeypatch.setattr(users_handlers, "_SELECT", select(*shape.columns).where(users_handlers._id_matches))
+    with app.app.app_context():
+        pool = db.engine.pool
+    client.get("/api/users/1")
+    before = pool.checkedout()
+
+    response = client.get("/api/users/1")
+
+    assert response.json() == {"id": 1, "username": "author1", "email": "1@example.com"}
+    assert pool.checkedout() == before
 
 
 def test_a_schema_may_show_less():

@@ -1,18 +1,23 @@
 """A marshmallow schema compiled: the columns it shows, and a function from their rows to what `schema.dump` would give.
 
-`dump` of 100 users takes 245 µs, the compiled function 7 (marshmallow 4.4, Python 3.11). What cannot be
-shown to give the same is refused when the application starts; `tests/test_shape.py` compares the two.
+`dump` of 100 users takes 245 µs, the compiled function 7 (marshmallow 4.4, Python 3.11). A schema whose compiled
+function could give something else is named in the log when the application starts, and `dump` itself runs, on objects
+made of the rows. `tests/test_shape.py` compares all three.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import eq
 from typing import Any
 
 from marshmallow import Schema, fields
-from sqlalchemy import ColumnElement, FromClause, TypeDecorator, inspect, literal_column, select
-from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipDirection, RelationshipProperty
+from sqlalchemy import ColumnElement, FromClause, TypeDecorator, inspect
+from sqlalchemy.orm import ColumnProperty, Mapper
+
+from api.database.objects import ObjectRows, is_made_of_rows
+from api.database.related import Related, is_one_always
+
+logger = logging.getLogger("api.database")
 
 # Fields that serialize a value without a look at the object it came from.
 _SCALARS = frozenset(
@@ -39,11 +44,9 @@ _UNCHANGED = frozenset({(fields.Integer, int), (fields.String, str), (fields.Boo
 # The methods through which a schema reaches `dump`.
 _DUMPING = ("dump", "_serialize", "get_attribute", "_invoke_dump_processors")
 
-_FORMAT = DefaultDialect().identifier_preparer.format_column
-
 
 class UnsupportedSchema(TypeError):
-    """A schema whose compiled form could differ from its `dump`."""
+    """A schema whose compiled form could differ from its `dump`, or one of no model whose objects are made of rows."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +59,41 @@ class Shape:
     """To select from `source`."""
     returning: tuple[ColumnElement[Any], ...]
     """The same from an INSERT or UPDATE, where nothing can be joined."""
+    dump: Callable[[Sequence[Any]], dict[str, Any]]
+    """`schema.dump(object)`, from one row of `columns` or `returning`."""
     dump_many: Callable[[Iterable[Sequence[Any]]], list[dict[str, Any]]]
-    """`schema.dump(objects, many=True)`, from rows of `columns` or `returning`."""
-
-    def dump(self, row: Sequence[Any]) -> dict[str, Any]:
-        """`schema.dump(object)`, from one row."""
-        return self.dump_many((row,))[0]
+    """`schema.dump(objects, many=True)`, from rows."""
 
 
 def shape_of(schema: Schema) -> Shape:
-    """The shape of a schema; raises `UnsupportedSchema`."""
-    return _Compiler(schema).shape()
+    """The shape of a schema; raises `UnsupportedSchema` when its rows do not make the objects that it dumps."""
+    try:
+        return _Compiler(schema).shape()
+    except UnsupportedSchema as reason:
+        shape = _shape_of_objects(schema)
+        logger.warning("%s is dumped by marshmallow, which takes longer: %s.", type(schema).__name__, reason)
+        return shape
+
+
+def _shape_of_objects(schema: Schema) -> Shape:
+    mapper = _mapper(schema)
+    if not is_made_of_rows(mapper):
+        raise UnsupportedSchema(f"{type(schema).__name__}: an object of {mapper.class_.__name__} is more than a row")
+    fields_by_name = schema.dump_fields.items()
+    nested = {field.attribute or name for name, field in fields_by_name if isinstance(field, fields.Nested)}
+    rows = ObjectRows(mapper, [one for one in mapper.relationships if one.key in nested and is_one_always(one)])
+    return Shape(
+        rows.source,
+        tuple(rows.columns),
+        tuple(rows.returning),
+        dump=lambda row: schema.dump(*rows.objects((row,)), many=False),
+        dump_many=lambda found: schema.dump(rows.objects(found), many=True),
+    )
 
 
 class _Compiler:
     def __init__(self, schema: Schema) -> None:
-        self.mapper = _mapper(schema)
+        self.mapper = _plain_mapper(schema)
         self.table = self.mapper.local_table
         self.source: FromClause = self.table
         self.columns: list[ColumnElement[Any]] = []
@@ -84,7 +106,9 @@ class _Compiler:
         # The source holds member names as literals and nothing else from outside.
         source = f"lambda rows: [{{{self.members}}} for {values} in rows]"
         dump_many = eval(source, dict(self.converters))  # noqa: S307
-        return Shape(self.source, tuple(self.columns), tuple(self.returning), dump_many)
+        return Shape(
+            self.source, tuple(self.columns), tuple(self.returning), lambda row: dump_many((row,))[0], dump_many
+        )
 
     def member(self, schema: Schema, name: str) -> str:
         """The source of one member of the outer object."""
@@ -97,20 +121,17 @@ class _Compiler:
     def nested(self, field: fields.Nested, name: str) -> str:
         """The source of the members of a nested object: joined when selected, looked up when returned."""
         relationship = self.mapper.relationships.get(field.attribute or name)
-        if relationship is None or not _is_one_always(relationship) or field.many or field.schema.many:
+        if relationship is None or not is_one_always(relationship) or field.many or field.schema.many:
             raise UnsupportedSchema(f"{name}: only a relationship to one row that is always there can be nested")
-        mapper = _mapper(field.schema)
-        related = mapper.local_table.alias(name)
-        ((local, remote),) = relationship.local_remote_pairs
-        remote_id = related.c[str(remote.key)]
-        self.source = self.source.join(related, remote_id == local)
-        # In RETURNING a column would lose its table's name on SQLite, and bring its table along on an INSERT.
-        returned_local: ColumnElement[Any] = literal_column(_FORMAT(local, use_table=True))
+        mapper = _plain_mapper(field.schema)
+        if mapper is not relationship.mapper:
+            raise UnsupportedSchema(f"{name}: {mapper.class_.__name__} is not the model of {relationship}")
+        related = Related(relationship)
+        self.source = self.source.join(related.table, related.condition)
         members = []
         for inner_name, inner in field.schema.dump_fields.items():
-            column = related.c[_column_name(mapper, inner, inner_name)]
-            looked_up = select(column).where(remote_id == returned_local).scalar_subquery()
-            value = self.value(inner, inner_name, column.label(f"{name}_{column.key}"), looked_up)
+            key = _column_name(mapper, inner, inner_name)
+            value = self.value(inner, inner_name, related.selected(key), related.returned(key))
             members.append(f"{_key(inner, inner_name)!r}: {value}")
         return ", ".join(members)
 
@@ -128,7 +149,7 @@ class _Compiler:
         return f"{converter}({value})"
 
 
-def _mapper(schema: Schema) -> Mapper[Any]:
+def _plain_mapper(schema: Schema) -> Mapper[Any]:
     """The mapper of a schema's model, once nothing stands between the model and the fields."""
     for method in _DUMPING:
         if getattr(type(schema), method) is not getattr(Schema, method):
@@ -137,6 +158,10 @@ def _mapper(schema: Schema) -> Mapper[Any]:
         raise UnsupportedSchema(f"{type(schema).__name__} has a hook before or after dump")
     if schema.dict_class is not dict:
         raise UnsupportedSchema(f"{type(schema).__name__} dumps to {schema.dict_class.__name__}")
+    return _mapper(schema)
+
+
+def _mapper(schema: Schema) -> Mapper[Any]:
     model = getattr(schema.opts, "model", None)
     if model is None:
         raise UnsupportedSchema(f"{type(schema).__name__} has no model")
@@ -159,14 +184,6 @@ def _is_unchanged(field: fields.Field[Any], column: ColumnElement[Any]) -> bool:
         and not isinstance(column.type, TypeDecorator)
         and not getattr(field, "as_string", False)
     )
-
-
-def _is_one_always(relationship: RelationshipProperty[Any]) -> bool:
-    """Whether the join is `foreign key = its target` and nothing more, over a column that is never null."""
-    join = relationship.primaryjoin
-    if relationship.direction is not RelationshipDirection.MANYTOONE or getattr(join, "operator", None) is not eq:
-        return False
-    return all(not local.nullable and local.references(remote) for local, remote in relationship.local_remote_pairs)
 
 
 def _key(field: fields.Field[Any], name: str) -> str:

@@ -3,7 +3,7 @@
 A row by its id costs 80 µs of CPU through SQLAlchemy's own execution on SQLite and 164 on PostgreSQL, and 8 and 45
 here (SQLAlchemy 2.1, psycopg 3.3, Python 3.11). Values are converted as SQLAlchemy converts them
 (`tests/test_statements.py` compares the two). A statement that only SQLAlchemy can run goes through it and is named in
-the log; so does every statement of an engine that somebody listens to.
+the log. All statements of an engine that somebody listens to go through it too.
 """
 
 import logging
