@@ -1,7 +1,8 @@
 """The composition root: joins contract, handlers, settings and database into one application."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -29,6 +30,7 @@ def create_app(config: object = None) -> ContractApp:
         strict_validation=True,
         validate_responses=settings.response_validation,
         landing="/",
+        lifespan=_lifespan(lambda: _close(app, settings)),
         problem_body=problem_body,
         middlewares=[*_layers(settings), *ConnexionMiddleware.default_middlewares],
     )
@@ -53,6 +55,23 @@ def operations(*modules: ModuleType) -> dict[str, FunctionType]:
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     }
+
+
+def _lifespan(at_its_end: Callable[[], None]) -> Callable[[Any], Any]:
+    """What a server enters when it starts, and leaves when every request has been answered."""
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        yield
+        at_its_end()
+
+    return lifespan
+
+
+def _close(app: ContractApp, settings: Settings) -> None:
+    # SQLite writes its log back into the database, and removes it, when the last connection is closed.
+    if not settings.in_memory:  # there the connection is the database
+        database.dispose(app.app)
 
 
 def _contract() -> Path:

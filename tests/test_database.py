@@ -276,6 +276,29 @@ def test_a_file_put_in_the_place_of_another_is_taken_up(own_file):
     assert read(_ALL, {}) == [("ann",), ("cem",)]
 
 
+def test_a_file_put_beside_the_log_of_another_is_unavailable_until_the_log_is_gone(own_file):
+    backup = own_file.with_name("backup.db")
+    with closing(sqlite3.connect(own_file)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    for number in range(100):
+        write(_NEW, {"username": f"{number}", "email": f"{number}" * 20})
+        if number == 50:
+            with closing(sqlite3.connect(own_file)) as other:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    backup.replace(own_file)
+
+    with pytest.raises(Unavailable) as refusal:
+        read(_ALL, {})
+    with pytest.raises(Unavailable):
+        write(_NEW, ANN)
+
+    assert f"{own_file}-wal is not the log of this {own_file}" in str(refusal.value.__cause__)
+    for path in own_file.parent.glob("api.db-*"):
+        path.unlink()
+    assert read(_ALL, {}) == []
+    assert write(_NEW, ANN) == (1,)
+
+
 def test_a_committed_row_survives_a_power_cut(on_sqlite, db):
     with db.engine.connect() as connection:
         pragmas = [

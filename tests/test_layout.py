@@ -49,7 +49,8 @@ MAY_IMPORT = {
     "database.compilation": set(),
     "database.utc": set(),
     "database.postgresql": {"config"},
-    "database.sqlite": set(),
+    "database.sqlite": {"database.wal"},
+    "database.wal": set(),
     "config": set(),
 }
 

@@ -4,19 +4,20 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 
-@pytest.fixture
-def server(tmp_path):
-    """The process of a server with two workers, and its base URL."""
+@pytest.fixture(params=[2])
+def server(request, tmp_path):
+    """The process of a server, by default with two workers, and its base URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -26,8 +27,8 @@ def server(tmp_path):
         "API_SHUTDOWN_TIMEOUT_SECONDS": "3",
         "PYTHONPATH": str(Path.cwd()),
     }
-    command = [sys.executable, "-m", "api", "serve", "--port", str(port), "--workers", "2"]
-    process = subprocess.Popen(command, env=environment)
+    command = [sys.executable, "-m", "api", "serve", "--port", str(port), "--workers", str(request.param)]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
     yield process, f"http://127.0.0.1:{port}"
     if process.poll() is None:
         process.kill()
@@ -50,6 +51,54 @@ def test_two_workers_answer_and_stop(server):
 
     assert ready == {"status": "ok"}
     assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("server", [1, 2], indirect=True)
+def test_a_server_that_stops_leaves_its_rows_in_the_database_and_nothing_beside_it(server, tmp_path):
+    process, base = server
+    until_ready(base)
+    created = [_create(base, number) for number in range(20)]
+    before = {path.name for path in tmp_path.iterdir()}
+    process.send_signal(signal.SIGTERM)
+    process.wait(10)
+
+    assert "api.db-wal" in before
+    assert [path.name for path in tmp_path.iterdir()] == ["api.db"]
+    assert _stored(tmp_path) == created
+
+
+@pytest.mark.parametrize("server", [1, 2], indirect=True)
+def test_what_a_killed_server_acknowledged_is_there_after_the_next_start(server, tmp_path):
+    process, base = server
+    until_ready(base)
+    created = [_create(base, number) for number in range(20)]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    log = (tmp_path / "api.db-wal").stat().st_size
+
+    subprocess.run(
+        [sys.executable, "-m", "api", "upgrade"],
+        env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/api.db", "PYTHONPATH": str(Path.cwd())},
+        check=True,
+    )
+
+    assert log > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["api.db"]
+    assert _stored(tmp_path) == created
+
+
+def _create(base, number):
+    """The name of a user whose creation was acknowledged."""
+    body = json.dumps({"username": f"user{number}", "email": f"user{number}@example.com"}).encode()
+    request = urllib.request.Request(f"{base}/api/users", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)["username"]
+
+
+def _stored(folder):
+    """The names in the database file alone."""
+    with closing(sqlite3.connect(f"file:{folder}/api.db?immutable=1", uri=True)) as connection:
+        return [name for (name,) in connection.execute("SELECT username FROM users ORDER BY id")]
 
 
 def test_workers_end_with_their_parent(server):

@@ -472,6 +472,21 @@ def test_a_connection_is_used_again(runner):
     assert runner.engine.pool.checkedout() == 1
 
 
+def test_a_connection_in_use_is_closed_once_it_is_not(runner):
+    first, second = runner._take(), runner._take()
+    runner._give_back(first)
+    runner.dispose()
+    opened = runner._take()  # the runner is in use again: this one is kept
+    runner._give_back(opened)
+    kept = len(runner._idle)
+    runner.dispose()
+    runner._give_back(second)
+
+    assert kept == 1
+    assert [taken[0].dbapi_connection for taken in (first, second, opened)] == [None, None, None]
+    assert runner._idle == []
+
+
 def test_a_connection_goes_back_to_a_pool_that_decides(db):
     runner = StatementRunner(db.engine, keep=False)
 

@@ -39,9 +39,8 @@ def init_app(flask_app: Flask, settings: Settings) -> None:
         engine = db.engine
     # A pool that the configuration chose has its reasons: it gets every connection back.
     keep = not any(name.startswith("pool") for name in given)
-    path = str(engine.url.database)
-    has_file = settings.is_sqlite and not settings.in_memory and not path.startswith("file:")
-    file = DatabaseFile(path) if has_file else None
+    path = sqlite.path_of(engine.url) if settings.is_sqlite else None
+    file = DatabaseFile(str(path)) if path is not None else None
     reader = writer = _runner(engine, settings, file, keep=keep)
     # An in-memory SQLite database is its connection: there is nothing a second engine could open.
     if not settings.in_memory:

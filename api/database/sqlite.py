@@ -6,10 +6,16 @@ the name before each use costs 2 µs.
 
 import os
 import sqlite3
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, Engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from api.database import wal
+
+_Identity = tuple[int, int]  # of a file: device and inode
 
 
 def set_pragmas(connection: sqlite3.Connection, _entry: object) -> None:
@@ -23,33 +29,55 @@ class DatabaseFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._known = False
+        self._known: _Identity | None = None
 
     def watch(self, engine: Engine) -> None:
-        """Hold the connections of an engine's pool to the file; none is opened, so made, once it is gone."""
+        """Hold the connections of an engine's pool to the file, and to a log of its own; never make it anew."""
         event.listen(engine, "do_connect", self._before_connect)
         event.listen(engine, "connect", self._connected)
         event.listen(engine, "checkout", self._before_checkout)
 
     def is_current(self, connection: PoolProxiedConnection) -> bool:
-        """Whether the connection is to the file of that name still."""
+        """Whether the connection is to the file that now has the name."""
         return bool(connection.info["file"] == self._identity())
 
     def _before_connect(self, *_: object) -> None:
-        if self._known and self._identity() is None:  # SQLite would begin an empty one
+        found = self._identity()
+        if self._known and found is None:  # SQLite would begin an empty one
             raise sqlite3.OperationalError("the database file is gone")
+        if found is None or found != self._known:
+            require_own_log(self._path)
 
     def _connected(self, _connection: object, entry: ConnectionPoolEntry) -> None:
-        entry.info["file"] = self._identity()
-        self._known = True
+        self._known = entry.info["file"] = self._identity()
 
     def _before_checkout(self, _connection: object, _entry: object, proxy: PoolProxiedConnection) -> None:
         if not self.is_current(proxy):
             raise DisconnectionError("the database file is another one")
 
-    def _identity(self) -> tuple[int, int] | None:
+    def _identity(self) -> _Identity | None:
         try:
             status = os.stat(self._path)  # noqa: PTH116  # half the cost of Path.stat
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def path_of(url: URL) -> Path | None:
+    """The file that SQLAlchemy opens for this URL; None where the database is in memory."""
+    name = url.database or ""
+    if name.startswith("file:") and "uri" in url.query:
+        name = unquote(urlsplit(name).path) if url.query.get("mode") != "memory" else ""
+    return Path(name) if name and name != ":memory:" else None
+
+
+def require_own_log(path: str) -> None:
+    """Raise an error where the log beside a database is another one's."""
+    try:
+        own = wal.belongs(path)
+    except OSError as error:
+        raise sqlite3.OperationalError(f"{error.filename or path}: {error.strerror}") from error
+    if not own:
+        raise sqlite3.OperationalError(
+            f"{path}-wal is not the log of this {path}: put back the file that it belongs to, or remove it"
+        )

@@ -56,7 +56,8 @@ class StatementRunner:
         self._dbapi = engine.dialect.loaded_dbapi
         self._keep = keep
         self._is_good = is_good
-        self._idle: list[_Open] = []  # taken and given back at its end, which no lock need guard
+        self._idle: list[_Open] = []  # appended to and popped from, each of which is atomic
+        self._disposed = False
         # By the set of names: members of a body in another order are the same statement.
         self._compiled = lru_cache(maxsize=256)(self._compile)
         self._reported: set[str] = set()  # reasons, so that a statement built for one request is not named at each
@@ -81,11 +82,15 @@ class StatementRunner:
             self._log(name, reason)
 
     def dispose(self) -> None:
-        """Close the connections that nobody is using."""
+        """Close every connection: the idle ones now, each of the others as soon as its statement has ended."""
+        self._disposed = True  # until another one is opened
+        self._close_idle()
+        self.engine.dispose()
+
+    def _close_idle(self) -> None:
         with suppress(IndexError):
             while True:
                 self._idle.pop()[0].invalidate()
-        self.engine.dispose()
 
     def _run(
         self, statement: Statement, parameters: Parameters, *, commit: bool, explain: Explain | None = None
@@ -158,15 +163,18 @@ class StatementRunner:
             connection = self.engine.raw_connection()
         except self._dbapi.Error as error:
             raise self._translated(error, "") from error
+        self._disposed = False
         opened: Any = connection.dbapi_connection
         autocommit = self.engine.dialect.detect_autocommit_setting(opened)
         return connection, connection.cursor(), autocommit
 
     def _give_back(self, taken: _Open) -> None:
-        if self._keep:
-            self._idle.append(taken)
-        else:
+        if not self._keep:
             taken[0].close()
+            return
+        self._idle.append(taken)
+        if self._disposed:
+            self._close_idle()
 
     def _failed(self, taken: _Open, sql: str, error: BaseException) -> BaseException:
         """The error as SQLAlchemy raises it; its connection is not used again."""
