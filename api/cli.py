@@ -88,19 +88,21 @@ def seed(users: int, posts: int) -> None:
 
 @main.command()
 def check() -> None:
-    """Say what keeps the service from starting: contract, handlers, database or schema."""
+    """Say what would keep `api serve` from starting: contract, handlers, database or schema. Changes nothing."""
     faults: list[str] = []
     with _collected(faults):
         from api import create_app
 
         create_app()
-    with _collected(faults), _engine():
-        from api.health import get_readiness
+    with _collected(faults), _engine() as engine:
+        from api.check import pending_revisions
 
-        get_readiness()
+        pending = pending_revisions(engine)
     if faults:
         _stop(list(dict.fromkeys(faults)))
     click.echo("Contract, handlers, database and schema are fit to serve.")
+    if pending:
+        click.echo(f"`api serve` will bring the schema up to date first: {', '.join(pending)}.")
 
 
 @contextmanager
@@ -135,19 +137,22 @@ def _fatal() -> Iterator[None]:
 @contextmanager
 def _collected(faults: list[str]) -> Iterator[None]:
     """Add a sentence for each thing that stopped the block."""
+    import sqlite3
+
     from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from api.check import Unfit
     from api.config import ConfigurationError
-    from contractapp import ContractError, Problem
+    from contractapp import ContractError
 
     try:
         yield
     except ContractError as error:
         faults.extend(error.faults)
-    except (ConfigurationError, Problem) as error:
-        faults.append(_database_sentence(error.__cause__) if error.__cause__ else str(error))
-    except (SQLAlchemyError, CommandError) as error:
+    except (ConfigurationError, Unfit, OSError) as error:
+        faults.append(str(error))
+    except (SQLAlchemyError, CommandError, sqlite3.Error) as error:
         faults.append(_database_sentence(error))
 
 

@@ -1,12 +1,16 @@
 """The command `api`, run as a person runs it."""
 
 import socket
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
-from api import cli, database, users
+from api import cli, database, migrations, users
 from contractapp import server
 
 UNREACHABLE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -56,10 +60,124 @@ def test_check_passes_after_upgrade(run):
     assert (answer.output, answer.exit_code) == ("Contract, handlers, database and schema are fit to serve.\n", 0)
 
 
-def test_check_finds_a_schema_behind_head(run):
+FIT = "Contract, handlers, database and schema are fit to serve.\n"
+BEHIND = f"{FIT}`api serve` will bring the schema up to date first: {migrations.head()}.\n"
+
+
+def test_check_of_a_database_that_is_not_there_makes_none(run, tmp_path):
     answer = run("check")
 
-    assert (answer.output, answer.exit_code) == ("The database schema is not at head.\n", 1)
+    assert (answer.output, answer.exit_code) == (BEHIND, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_changes_nothing_even_where_a_killed_process_left_a_log(run, tmp_path):
+    run("upgrade")
+    end_in_the_middle(tmp_path / "api.db", "UPDATE alembic_version SET version_num = '9999'")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".db-shm"}
+
+    answer = run("check")
+
+    assert answer.output == "The database cannot be used: Can't locate revision identified by '9999'\n"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".db-shm"} == before
+    assert set(before) == {"api.db", "api.db-wal"}
+
+
+def no_folder(tmp_path):
+    tmp_path.rmdir()
+
+
+def a_folder(tmp_path):
+    (tmp_path / "api.db").mkdir()
+
+
+def no_database(tmp_path):
+    (tmp_path / "api.db").write_text("This is not a database. " * 100)
+
+
+def an_empty_file(tmp_path):
+    (tmp_path / "api.db").touch()
+
+
+def another_tables(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "api.db")) as connection:
+        connection.execute("CREATE TABLE users (id)")
+
+
+def a_newer_schema(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "api.db")) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR)")
+        connection.execute("INSERT INTO alembic_version VALUES (9)")
+        connection.commit()
+
+
+def another_log(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "api.db")) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    end_in_the_middle(tmp_path / "other.db", "CREATE TABLE other (id)")
+    (tmp_path / "other.db-wal").rename(tmp_path / "api.db-wal")
+
+
+def nothing(_tmp_path):
+    pass
+
+
+def test_check_of_a_device_says_that_it_is_not_a_file(run, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////dev/null")
+
+    answer = run("check")
+
+    assert answer.output == "The database cannot be used: /dev/null is not a file.\n"
+
+
+@pytest.mark.parametrize("mode", ["ro", "rw"])
+def test_check_reads_the_mode_in_the_url_as_serve_does(run, monkeypatch, tmp_path, served, mode):
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///file:{tmp_path}/api.db?mode={mode}&uri=true")
+
+    said, done = run("check"), run("serve", "--port", "0")
+
+    assert (said.exit_code, done.exit_code, served) == (1, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("prepare", "fit"),
+    [
+        (nothing, True),
+        (an_empty_file, True),
+        (no_folder, False),
+        (a_folder, False),
+        (no_database, False),
+        (another_tables, False),
+        (a_newer_schema, False),
+        (another_log, False),
+    ],
+)
+def test_check_says_what_serve_would_do(run, tmp_path, served, prepare, fit):
+    prepare(tmp_path)
+
+    said, done = run("check"), run("serve", "--port", "0")
+
+    assert (said.exit_code, done.exit_code, len(served)) == ((0, 0, 1) if fit else (1, 1, 0))
+    if not fit:
+        (sentence,) = said.output.splitlines()
+        assert sentence.startswith("The database cannot be used: ")
+        assert done.output.startswith("The database cannot be used: ")
+        assert len(done.output.splitlines()) == 1
+    for application, _ in served:
+        database.dispose(application.app)
+
+
+def end_in_the_middle(path, statement):
+    """A process that commits a statement and is killed: what it wrote is in the log alone."""
+    script = (
+        "import os, signal, sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "connection.execute('PRAGMA journal_mode = WAL')\n"
+        "connection.execute(sys.argv[2])\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path), statement], check=False)
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 0
 
 
 def test_check_finds_all_faults(run, monkeypatch):

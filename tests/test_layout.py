@@ -18,7 +18,8 @@ HANDLERS = {tag["name"]: import_module(f"api.{tag['name']}") for tag in CONTRACT
 # is that of every module of handlers whose tag is a table.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"app", "config", "database", "health", "migrations", "seed"},
+    "cli": {"app", "check", "config", "database", "migrations", "seed"},
+    "check": {"database.sqlite", "migrations"},
     "__init__": {"app", "database"},  # hands them on
     "app": {"config", "database", "health", "resource"},
     "resource": {"database", "database.shape", "models", "paging", "schemas"},

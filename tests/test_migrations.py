@@ -9,8 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
 from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
-from api import database, migrations
+from api import check, database, migrations
 from api.config import Settings
 
 
@@ -96,3 +97,41 @@ def test_what_went_up_comes_down(engine):
         command.downgrade(config, "base")
 
     assert inspect(engine).get_table_names() == ["alembic_version"]
+
+
+def test_what_is_pending_is_told_without_a_change(engine):
+    before = check.pending_revisions(engine)
+    tables = inspect(engine).get_table_names()
+    migrations.upgrade(engine)
+
+    assert before[-1] == migrations.head()
+    assert tables == []
+    assert check.pending_revisions(engine) == []
+
+
+READ_ONLY = "ALTER DATABASE empty SET default_transaction_read_only = on"
+NO_RIGHT = "ALTER ROLE visitor SET search_path = public"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence"),
+    [
+        (READ_ONLY, "The database's schema is behind, and the database takes no writes."),
+        (NO_RIGHT, "The database's schema is behind, and its user may not create tables."),
+    ],
+)
+def test_a_pending_revision_that_cannot_be_run_is_told(on_postgresql, engine, prepare, sentence):
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if prepare == NO_RIGHT:
+            connection.execute(text("CREATE ROLE visitor LOGIN"))
+        connection.execute(text(prepare))
+    engine.dispose()
+    asked = engine if prepare == READ_ONLY else create_engine(engine.url.set(username="visitor"))
+
+    with pytest.raises(check.Unfit) as refusal:
+        check.pending_revisions(asked)
+    with pytest.raises(DBAPIError):
+        migrations.upgrade(asked)
+
+    assert str(refusal.value) == sentence
+    asked.dispose()

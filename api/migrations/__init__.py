@@ -6,8 +6,12 @@ from functools import cache
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, inspect
+
+from api.models import User
 
 # Any number that other users of the same PostgreSQL server do not lock.
 _LOCK = 0x75736572706F7374
@@ -20,6 +24,23 @@ def upgrade(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
+
+
+def pending(connection: Connection | None) -> list[str]:
+    """The revisions that `upgrade` would run, first to last, on this database or, for None, on an empty one.
+
+    Raises `CommandError` for a revision that the code does not know, and for tables that no revision made.
+    """
+    script = ScriptDirectory.from_config(_config())
+    heads: tuple[str, ...] = ()
+    if connection is not None:
+        heads = MigrationContext.configure(connection).get_current_heads()
+        for known in heads:
+            script.get_revision(known)  # raises for one that is unknown
+        found = set(inspect(connection).get_table_names()) & set(User.metadata.tables)
+        if found and not heads:
+            raise CommandError(f"no migration made its table {min(found)}")
+    return [step.revision for step in script.iterate_revisions("head", heads or "base")][::-1]
 
 
 @cache

@@ -1,0 +1,76 @@
+"""Whether `api serve` would start, found out without a change to the database.
+
+`api serve` makes an SQLite file that is missing and brings the schema up to date. So an empty database and one behind
+the code are fit; what is not is a database that cannot be reached, written or brought up to date.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from api import migrations
+from api.database import sqlite
+
+
+class Unfit(Exception):
+    """Why `api serve` would not start, as a sentence."""
+
+
+def pending_revisions(engine: Engine) -> list[str]:
+    """The revisions that `api serve` would bring the schema to; raises `Unfit`, or what the database raises."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            pending = migrations.pending(connection)
+            if pending:
+                _require_right_to_create(connection)
+            return pending
+    path = sqlite.path_of(engine.url)
+    if path is None:
+        return migrations.pending(None)
+    mode = engine.url.query.get("mode", "rwc") if "uri" in engine.url.query else "rwc"
+    if mode == "ro" or (mode == "rw" and not path.exists()):
+        raise Unfit(f"The database cannot be used: it is missing, or may not be written (mode={mode}).")
+    _require_writable(path)
+    if not path.exists():
+        return migrations.pending(None)
+    with _unchanged(path) as connection:
+        return migrations.pending(connection)
+
+
+def _require_right_to_create(connection: Connection) -> None:
+    statement = "SELECT current_setting('transaction_read_only'), has_schema_privilege(current_schema(), 'CREATE')"
+    read_only, may_create = connection.execute(text(statement)).one()
+    if read_only == "on":
+        raise Unfit("The database's schema is behind, and the database takes no writes.")
+    if not may_create:
+        raise Unfit("The database's schema is behind, and its user may not create tables.")
+
+
+def _require_writable(path: Path) -> None:
+    """SQLite writes its log beside the database; it makes a file that is missing, but no folder."""
+    sqlite.require_own_log(str(path))
+    if not path.parent.is_dir():
+        raise Unfit(f"The database cannot be used: {path.parent} is not a folder.")
+    if path.exists() and not path.is_file():
+        raise Unfit(f"The database cannot be used: {path} is not a file.")
+    for needed in (path, path.parent):
+        if needed.exists() and not os.access(needed, os.W_OK):
+            raise Unfit(f"The database cannot be used: {needed} may not be written.")
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[Connection]:
+    """A connection that writes nothing, neither to the database nor beside it."""
+    # Where there is no log nobody has the database open, and it may be read as if nothing could change it. Where there
+    # is one, its index (-shm) is used, which SQLite makes anew if it is missing.
+    has_log = Path(f"{os.path.realpath(path)}-wal").exists()
+    uri = f"file:{quote(str(path))}?mode=ro{'' if has_log else '&immutable=1'}"
+    engine = create_engine("sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True))
+    with engine.connect() as connection:
+        yield connection
