@@ -13,6 +13,8 @@ from sqlalchemy.exc import ArgumentError
 
 _log = logging.getLogger(__name__)
 
+_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
+
 
 class ConfigurationError(Exception):
     """A setting that cannot be used; the message is one sentence that names it."""
@@ -21,6 +23,12 @@ class ConfigurationError(Exception):
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("not a text")  # noqa: TRY004  # all parsers refuse in one way
+    return value
+
+
+def _secret(value: object) -> str | bytes:
+    if not isinstance(value, str | bytes):
+        raise ValueError("neither a text nor bytes")  # noqa: TRY004  # as above
     return value
 
 
@@ -99,8 +107,8 @@ class Settings:
         key="SQLALCHEMY_DATABASE_URI",
         repr=False,
     )
-    secret_key: str | None = _setting(
-        _text, "SECRET_KEY", None, "Flask's key for signed sessions. The API itself uses none.", repr=False
+    secret_key: str | bytes | None = _setting(
+        _secret, "SECRET_KEY", None, "Flask's key for signed sessions. The API itself uses none.", repr=False
     )
     read_threads: int = _threads("API_READ_THREADS", 4, "Threads that answer reads, in each process.")
     write_threads: int = _threads(
@@ -179,7 +187,7 @@ class Settings:
         The environment is not read, and the database's URL is kept as given.
         """
         if isinstance(config, str):
-            raise ConfigurationError(f"{config!r}: a configuration is a mapping, an object or a class, not a name.")
+            raise ConfigurationError("A configuration is a mapping, an object or a class, not a name.")
         if not isinstance(config, Mapping):
             config = {name: getattr(config, name) for name in dir(config)}
         given = {name: value for name, value in config.items() if isinstance(name, str) and name.isupper()}
@@ -201,7 +209,7 @@ class Settings:
             "SQLALCHEMY_DATABASE_URI": values["database_url"],
         }
         # SQLite has one writer at a time: a second thread would only wait for its lock.
-        write_threads = 1 if _url(values["database_url"]).get_backend_name() == "sqlite" else 2
+        write_threads = 1 if _checked_url(values["database_url"]).get_backend_name() == "sqlite" else 2
         return cls(**{"write_threads": write_threads, **values}, flask_config=flask_config)
 
 
@@ -211,13 +219,14 @@ def settings_fields() -> tuple[Field[Any], ...]:
 
 
 def _parsed(name: str, value: Any, spec: Field[Any]) -> Any:
+    shown = f"{name}={value!r}" if spec.repr else name  # a secret is not repeated
     try:
         parsed = spec.metadata["parse"](value)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{name}={value!r}: {str(error).partition(':')[0]}") from None
+        raise ConfigurationError(f"{shown}: {str(error).partition(':')[0]}") from None
     least, most = spec.metadata["between"] or (parsed, parsed)
     if not least <= parsed <= most:
-        raise ConfigurationError(f"{name}={value!r}: not between {least} and {most}")
+        raise ConfigurationError(f"{shown}: not between {least} and {most}")
     return parsed
 
 
@@ -237,15 +246,30 @@ def _absolute(database_url: str) -> str:
         return f"postgresql+psycopg{separator}{rest}"
     url = _url(database_url)
     backend, path = url.get_backend_name(), url.database
-    if backend not in {"sqlite", "postgresql"}:
-        raise ConfigurationError(f"DATABASE_URL: {backend} is neither sqlite nor postgresql")
     if backend == "postgresql" or not path or path.startswith((":memory:", "file:")):
         return database_url
     return url.set(database=str(Path(path).absolute())).render_as_string(hide_password=False)
+
+
+def _checked_url(database_url: str) -> URL:
+    """The URL, of a database and a driver that the service knows; no message repeats it, for it may hold a password."""
+    url = _url(database_url)
+    backend, _, driver = url.drivername.partition("+")
+    if backend not in _DRIVERS:
+        raise ConfigurationError("DATABASE_URL: neither sqlite nor postgresql")
+    if driver not in {"", _DRIVERS[backend]}:
+        raise ConfigurationError(f"DATABASE_URL: the only driver for {backend} is {_DRIVERS[backend]}")
+    if "@" in (url.host or ""):  # else what stands before it would be looked up, and said, as a host's name
+        raise ConfigurationError("DATABASE_URL: an @ in a password is written %40")
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except ValueError:
+        raise ConfigurationError("DATABASE_URL: a parameter after the ? has no value of its type") from None
+    return url
 
 
 def _url(database_url: str) -> URL:
     try:
         return make_url(database_url)
     except (ArgumentError, ValueError):
-        raise ConfigurationError("The database's URL is not a URL.") from None  # it may hold a password: unseen
+        raise ConfigurationError("The database's URL is not a URL.") from None

@@ -83,7 +83,7 @@ def test_an_empty_variable_is_as_good_as_none():
         ("API_RESPONSE_VALIDATION", "maybe", "API_RESPONSE_VALIDATION='maybe': not true or false"),
         ("API_PREPARED_STATEMENTS", "never", "API_PREPARED_STATEMENTS='never': not one of auto, on, off"),
         ("API_LOG_LEVEL", "loud", "API_LOG_LEVEL='loud': not one of critical, error, warning, info, debug"),
-        ("DATABASE_URL", "mysql://me:secret@db/api", "DATABASE_URL: mysql is neither sqlite nor postgresql"),
+        ("DATABASE_URL", "mysql://me:secret@db/api", "DATABASE_URL: neither sqlite nor postgresql"),
         ("DATABASE_URL", "me:secret@db", "The database's URL is not a URL."),
         ("DATABASE_URL", "postgres://me:secret@db:port/api", "The database's URL is not a URL."),
     ],
@@ -118,7 +118,7 @@ def test_an_unknown_name_is_warned_about(caplog, name, warning):
         ("sqlite:///:memory:", "sqlite:///:memory:"),
         ("sqlite:///file:shared?mode=memory&uri=true", "sqlite:///file:shared?mode=memory&uri=true"),
         ("postgresql://db/api", "postgresql+psycopg://db/api"),
-        ("postgresql+psycopg2://db/api", "postgresql+psycopg2://db/api"),
+        ("postgresql+psycopg://db/api", "postgresql+psycopg://db/api"),
     ],
 )
 def test_a_url_names_its_driver_and_an_absolute_path(given, kept):
@@ -182,7 +182,7 @@ def test_a_url_in_a_configuration_is_kept_as_given():
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ("api.Config", "'api.Config': a configuration is a mapping, an object or a class, not a name."),
+        ("api.Config", "A configuration is a mapping, an object or a class, not a name."),
         ({"API_QUEUE_SIZE": [1]}, "API_QUEUE_SIZE=[1]: int() argument must be a string"),
         ({"API_LOG_LEVEL": 3}, "API_LOG_LEVEL=3: not a text"),
         ({"SQLALCHEMY_DATABASE_URI": "nonsense"}, "The database's URL is not a URL."),
@@ -203,3 +203,54 @@ def test_secrets_stay_out_of_the_settings_repr():
 
 def test_every_setting_describes_itself():
     assert all(spec.metadata["description"].endswith(".") for spec in settings_fields())
+
+
+class Hunter:
+    """A value that no setting takes."""
+
+    def __repr__(self):
+        return "hunter2"
+
+
+@pytest.mark.parametrize("key", ["SECRET_KEY", "SQLALCHEMY_DATABASE_URI"])
+def test_a_refused_secret_is_not_repeated(key):
+    with pytest.raises(ConfigurationError) as refusal:
+        Settings.from_config({key: Hunter()})
+
+    assert str(refusal.value).startswith(f"{key}: ")
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_every_setting_that_can_hold_a_secret_is_known_as_one():
+    assert {spec.name for spec in settings_fields() if not spec.repr} == {"database_url", "secret_key"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2",
+        "hunter2://me@db/api",
+        "mysql://me:hunter2@db/api",
+        "postgresql://me:hunter2@db:port/api",
+        "postgresql://me:hunter@hunter2@db/api",
+        "postgresql+hunter2://db/api",
+        "postgresql+psycopg2://me:hunter2@db/api",
+        "sqlite:///api.db?timeout=hunter2",
+    ],
+)
+def test_a_refused_url_is_not_repeated(url):
+    for read in (
+        lambda: Settings.from_env({"DATABASE_URL": url}),
+        lambda: Settings.from_config({"SQLALCHEMY_DATABASE_URI": url}),
+        lambda: Settings.from_config(url),
+    ):
+        with pytest.raises(ConfigurationError) as refusal:
+            read()
+
+        assert "hunter2" not in str(refusal.value)
+
+
+def test_a_secret_key_may_be_bytes():
+    settings = Settings.from_config({"SECRET_KEY": b"\x00\xff"})
+
+    assert settings.secret_key == settings.flask_config["SECRET_KEY"] == b"\x00\xff"
