@@ -89,31 +89,33 @@ def _tried(
     connection: Connection, statement: Insert | Update, parameters: Parameters, constraints: tuple[Constraint, ...]
 ) -> list[Constraint]:
     """Those of the constraints that the values break now."""
-    tries = _tries(statement, constraints, frozenset(parameters))
-    if not tries:
+    tried, look = _look(statement, constraints, frozenset(parameters))
+    if not tried:
         return []
     if connection.dialect.name != "sqlite":
         connection.connection.rollback()  # PostgreSQL runs nothing more in a transaction that met an error
-    row = connection.execute(select(*tries.values()), parameters).one()
-    return [constraint for constraint, is_broken in zip(tries, row, strict=True) if is_broken]
+    row = connection.execute(look, parameters).one()
+    return [constraint for constraint, is_broken in zip(tried, row, strict=True) if is_broken]
 
 
 @lru_cache(maxsize=256)
-def _tries(
+def _look(
     statement: Insert | Update, constraints: tuple[Constraint, ...], names: frozenset[str]
-) -> dict[Constraint, ColumnElement[bool]]:
-    """For each constraint that can be tried: whether the values break it."""
+) -> tuple[list[Constraint], Select[Any]]:
+    """The constraints that can be tried, and what selects for each whether the values break it."""
     given = _given(statement, names)
     if not given:
-        return {}
+        return [], select()
     new = _new_row(statement, given)
-    return {
+    is_broken = {
         constraint: rows.exists()
         for constraint in constraints
         if isinstance(constraint, _Unique | ForeignKeyConstraint)
         and all(column.key in new.c for column in constraint.columns)
         and (rows := _breaking_rows(constraint, new, statement)) is not None
     }
+    look: Any = select(*is_broken.values())
+    return list(is_broken), look
 
 
 def _given(statement: Insert | Update, names: frozenset[str]) -> dict[str, ColumnElement[Any]]:
