@@ -39,10 +39,10 @@ Explain = Callable[[Connection, IntegrityError, Statement, Parameters], Exceptio
 
 
 class StatementRunner:
-    """Runs single statements for one engine; from any number of threads, a connection for each that is at it.
+    """Runs single statements for one engine. Thread-safe: each running call has its own connection.
 
-    Without `keep` each connection goes back to the engine's pool after its statement, which then decides on it.
-    A connection that stayed open is asked after with `is_good` before it is used again.
+    A connection stays open between calls; `is_good` says whether it may be used again. Without `keep` it goes back to
+    the engine's pool after each statement.
     """
 
     def __init__(
