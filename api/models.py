@@ -49,7 +49,7 @@ class EmailTaken(_Refused):
 
 
 class UnknownUser(_Refused):
-    """400: a post's author does not exist."""
+    """400: there is no user with the id that the row refers to."""
 
     type = "urn:problem:unknown-user"
     title = "Unknown user"

