@@ -316,6 +316,33 @@ def test_a_read_that_meets_a_dead_connection_is_tried_once_more(on_postgresql, s
     assert read(_ALL, {}) == []
 
 
+def test_all_connections_as_old_as_a_dead_one_are_dropped_with_it(on_postgresql, short, database_url):
+    reader = current_app.extensions["api.database"].reader
+    taken = [reader._take() for _ in range(3)]
+    for connection in taken:
+        reader._give_back(connection)
+    _end_connections(database_url)
+
+    assert [read(_ALL, {}) for _ in range(3)] == [[], [], []]
+
+
+def test_a_table_altered_under_a_prepared_statement_is_read_anew(on_postgresql, short, database_url):
+    statement = select(User.__table__)
+    for _ in range(10):  # psycopg prepares what comes a sixth time
+        read(statement, {})
+    other = create_engine(database_url)
+    try:
+        with other.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE users ALTER COLUMN email TYPE varchar(121)")
+        found = read(statement, {})
+    finally:
+        with other.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE users ALTER COLUMN email TYPE varchar(120)")
+        other.dispose()
+
+    assert found == []
+
+
 def test_a_write_that_meets_a_dead_connection_is_not_tried_again(on_postgresql, short, database_url):
     write(_NEW, ANN)
     _end_connections(database_url)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 from alembic import command
@@ -74,6 +75,42 @@ def test_processes_that_start_together_do_not_collide(engine):
 
     assert answers == [("", 0)] * 3
     assert inspect(engine).has_table("posts")
+
+
+def test_an_upgrade_waits_for_another_one(on_postgresql, engine):
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (migrations.upgrade(engine), done.set()))
+    with engine.begin() as other:
+        other.execute(text(f"SELECT pg_advisory_xact_lock({migrations._LOCK})"))
+        thread.start()
+        _until_somebody_waits_for_a_lock(other, done)
+        waited = not done.is_set()
+    thread.join()
+
+    assert waited
+    assert done.is_set()
+
+
+def _until_somebody_waits_for_a_lock(connection, done):
+    statement = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    while not done.wait(0.02) and not connection.scalar(statement):
+        pass
+
+
+def test_an_upgrade_leaves_foreign_keys_in_force():
+    """In memory, where the connection that was upgraded is the one that serves."""
+    flask_app = Flask(__name__)
+    database.init_app(flask_app, Settings.from_config({"SQLALCHEMY_DATABASE_URI": "sqlite://"}))
+    with flask_app.app_context():
+        migrations.upgrade(database.db.engine)
+        with database.db.engine.begin() as connection:
+            connection.execute(text("INSERT INTO users (id, username, email) VALUES (1, 'ann', 'ann@example.com')"))
+            connection.execute(text("INSERT INTO posts (title, content, user_id) VALUES ('a', 'b', 1)"))
+            connection.execute(text("DELETE FROM users"))
+            left = connection.scalar(text("SELECT count(*) FROM posts"))
+    database.dispose(flask_app)
+
+    assert left == 0
 
 
 def test_a_failing_revision_leaves_nothing_behind(engine, monkeypatch):

@@ -465,6 +465,31 @@ def test_a_mistake_in_the_parameters_keeps_no_lock(on_sqlite, runner, database_u
     assert kept.value.__cause__ is kept.value.orig
 
 
+@pytest.mark.parametrize("fail", [lambda _: 1 / 0, lambda _: {}["missing"]], ids=["ZeroDivisionError", "KeyError"])
+def test_no_error_is_its_own_cause(runner, fail):
+    """Whoever follows the causes of an error comes to an end."""
+    statement = users._SELECT
+    compiled = runner._compiled  # once connected, for the dialect
+    runner.fetch(select(literal(1)), {})
+    runner._compiled = lambda *given: compiled(*given)._replace(arguments=fail)
+    with pytest.raises((ZeroDivisionError, KeyError)) as ours:
+        runner.fetch(statement, {"user_id": 1})
+    runner._compiled = compiled
+    with pytest.raises((OperationalError, ProgrammingError)) as translated:
+        runner.fetch(text("SELECT * FROM nothing"), {})
+
+    for raised in (ours.value, translated.value):
+        assert len(list(_causes(raised, most=5))) < 5
+    assert runner.engine.pool.checkedout() == 0
+    assert runner.fetch(select(literal(1)), {}) == [(1,)]
+
+
+def _causes(error, *, most):
+    while error is not None and most:
+        yield error
+        error, most = error.__cause__, most - 1
+
+
 def test_a_connection_is_used_again(runner):
     runner.fetch(select(literal(1)), {})
     runner.fetch(select(literal(2)), {})

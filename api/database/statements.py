@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -127,8 +127,8 @@ class StatementRunner:
                 raise _explained(
                     explained, self._translated(error, compiled.sql), statement, parameters, explain
                 ) from error
-        except BaseException as error:
-            raise self._failed(taken, compiled.sql, error) from error
+        except BaseException as error:  # noqa: BLE001  # raised again by `_fail`
+            self._fail(taken, compiled.sql, error)
         self._give_back(taken)
         return rows
 
@@ -176,23 +176,24 @@ class StatementRunner:
         if self._disposed:
             self._close_idle()
 
-    def _failed(self, taken: _Open, sql: str, error: BaseException) -> BaseException:
-        """The error as SQLAlchemy raises it; its connection is not used again."""
+    def _fail(self, taken: _Open, sql: str, error: BaseException) -> NoReturn:
+        """Raise a driver's error as SQLAlchemy does, and any other as it is; the connection is not used again."""
         connection, cursor, _ = taken
-        with suppress(self._dbapi.Error):
-            cursor.close()  # an open statement keeps SQLite's write lock, even once its connection is closed
         if not isinstance(error, self._dbapi.Error):
-            self._drop(connection, error)
-            return error
+            self._drop(taken, error)
+            raise error
         # A prepared statement whose table was altered (0A000) is as lost as a connection that is gone.
         lost = getattr(error, "sqlstate", None) == "0A000"
         lost = lost or self.engine.dialect.is_disconnect(error, connection.driver_connection, cursor)
-        self._drop(connection, error)
+        self._drop(taken, error)
         if lost:
             self.dispose()  # all others are as old
-        return self._translated(error, sql, lost=lost)
+        raise self._translated(error, sql, lost=lost) from error
 
-    def _drop(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+    def _drop(self, taken: _Open, error: BaseException) -> None:
+        connection, cursor, _ = taken
+        with suppress(self._dbapi.Error):
+            cursor.close()  # an open statement keeps SQLite's write lock, even once its connection is closed
         if isinstance(self.engine.pool, StaticPool):  # the connection is the database
             connection.close()
         else:
