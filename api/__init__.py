@@ -7,14 +7,14 @@ if TYPE_CHECKING:
     from api.app import create_app
     from api.database import db
 
-# Connexion 3.3 imports Starlette's test client, whose advice is for its own developers.
+# Connexion 3.3 imports Starlette's test client, which warns about httpx. Only Connexion can change that import.
 warnings.filterwarnings("ignore", "Using `httpx` with `starlette.testclient`")
 
 __all__ = ["create_app", "db"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: the command `api --help` takes a tenth of a second so, not a whole one.
+    # Imported on first use, so that `api --help` takes 0.1 seconds instead of 1.
     if name == "create_app":
         from api.app import create_app
 

@@ -1,4 +1,4 @@
-"""The composition root: joins contract, handlers, settings and database into one application."""
+"""The composition root: builds one application from the contract, the handlers, the settings and the database."""
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,10 +15,10 @@ from contractapp import ContractApp, Problem, Workers, cors, trusted_proxies
 
 
 def create_app(config: object = None) -> ContractApp:
-    """The application; `.app` is the Flask application.
+    """The ASGI application; its attribute `app` is the Flask application.
 
-    Without a config the environment is read; a mapping, object or class with Flask's upper-case names is taken as
-    it is. Raises `ConfigurationError` or `ContractError`. Never touches the database's schema.
+    The settings come from `config`, a mapping, object or class with Flask's upper-case names, or without it from the
+    environment. Raises `ConfigurationError` or `ContractError`. Does not connect to the database.
     """
     settings = Settings.from_env() if config is None else Settings.from_config(config)
     app = ContractApp(
@@ -43,12 +43,12 @@ def create_app(config: object = None) -> ContractApp:
 
 
 def problem_body(problem: Problem) -> dict[str, object]:
-    """The members of a problem; `error` repeats `detail` for clients that read the original API's member."""
+    """The members of a problem. `error` repeats `detail` for clients of the original API, which had this member."""
     return {**problem.body(), "error": problem.detail}
 
 
 def operations(*modules: ModuleType) -> dict[str, FunctionType]:
-    """The public functions of the handler modules, by the operationId that each is named for."""
+    """The public functions of the handler modules by name, which is the operationId."""
     return {
         name: function
         for module in modules
@@ -57,32 +57,32 @@ def operations(*modules: ModuleType) -> dict[str, FunctionType]:
     }
 
 
-def _lifespan(at_its_end: Callable[[], None]) -> Callable[[Any], Any]:
-    """What a server enters when it starts, and leaves when every request has been answered."""
+def _lifespan(shut_down: Callable[[], None]) -> Callable[[Any], Any]:
+    """A lifespan context: `shut_down` is called when the server stops, after every request has been answered."""
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         yield
-        at_its_end()
+        shut_down()
 
     return lifespan
 
 
 def _close(app: ContractApp, settings: Settings) -> None:
-    # SQLite writes its log back into the database, and removes it, when the last connection is closed.
-    if not settings.in_memory:  # there the connection is the database
+    # When the last connection is closed, SQLite writes its log back into the database and removes the log.
+    if not settings.in_memory:  # closing the connection would delete a database in memory
         database.dispose(app.app)
 
 
 def _contract() -> Path:
-    """Inside the package (a wheel), else beside it (a checkout)."""
+    """The path of the contract: inside the package in a wheel, beside the package in a checkout."""
     package = Path(__file__).parent
     inside = package / "openapi" / "openapi.yaml"
     return inside if inside.exists() else package.parent / "openapi" / "openapi.yaml"
 
 
 def _layers(settings: Settings) -> Iterator[Callable[[Any], Any]]:
-    """What stands in front of everything else, so that refusals pass through it too."""
+    """The outermost middlewares, through which error responses pass as well."""
     for name, layer, values in (
         ("API_TRUSTED_PROXIES", trusted_proxies, settings.trusted_proxies),
         ("API_CORS_ORIGINS", cors, settings.cors_origins),
@@ -95,7 +95,7 @@ def _layers(settings: Settings) -> Iterator[Callable[[Any], Any]]:
 
 
 def _workers(settings: Settings) -> Workers:
-    # An in-memory database is one connection, so that everything takes its turn in one thread.
+    # A database in memory has one connection, so one thread runs all handlers in turn.
     return Workers(
         read_threads=1 if settings.in_memory else settings.read_threads,
         write_threads=0 if settings.in_memory else settings.write_threads,

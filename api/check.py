@@ -1,7 +1,7 @@
-"""Whether `api serve` would start, found out without a change to the database.
+"""Checks whether `api serve` would start, without changing the database.
 
-`api serve` makes an SQLite file that is missing and brings the schema up to date. So an empty database and one behind
-the code are fit; what is not is a database that cannot be reached, written or brought up to date.
+`api serve` creates a missing SQLite file and brings the schema up to date, so a missing, empty or outdated database is
+no fault. A database that cannot be reached, written or brought up to date is a fault.
 """
 
 import os
@@ -19,11 +19,11 @@ from api.database import sqlite
 
 
 class Unfit(Exception):
-    """Why `api serve` would not start, as a sentence."""
+    """`api serve` would not start; the message is a sentence that says why."""
 
 
 def pending_revisions(engine: Engine) -> list[str]:
-    """The revisions that `api serve` would bring the schema to; raises `Unfit`, or what the database raises."""
+    """The revisions that `api serve` would run; raises `Unfit`, or the error of the database."""
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
             pending = migrations.pending(connection)
@@ -35,11 +35,11 @@ def pending_revisions(engine: Engine) -> list[str]:
         return migrations.pending(None)
     mode = engine.url.query.get("mode", "rwc") if "uri" in engine.url.query else "rwc"
     if mode == "ro" or (mode == "rw" and not path.exists()):
-        raise Unfit(f"The database cannot be used: it is missing, or may not be written (mode={mode}).")
+        raise Unfit(f"The database cannot be used: it is missing or cannot be written (mode={mode}).")
     _require_writable(path)
     if not path.exists():
         return migrations.pending(None)
-    with _unchanged(path) as connection:
+    with _read_only(path) as connection:
         return migrations.pending(connection)
 
 
@@ -47,13 +47,13 @@ def _require_right_to_create(connection: Connection) -> None:
     statement = "SELECT current_setting('transaction_read_only'), has_schema_privilege(current_schema(), 'CREATE')"
     read_only, may_create = connection.execute(text(statement)).one()
     if read_only == "on":
-        raise Unfit("The database's schema is behind, and the database takes no writes.")
+        raise Unfit("The database's schema is not up to date, and the database is read-only.")
     if not may_create:
-        raise Unfit("The database's schema is behind, and its user may not create tables.")
+        raise Unfit("The database's schema is not up to date, and the database user may not create tables.")
 
 
 def _require_writable(path: Path) -> None:
-    """SQLite writes its log beside the database; it makes a file that is missing, but no folder."""
+    """SQLite writes its log beside the database; it creates a missing file, but not a missing folder."""
     sqlite.require_own_log(str(path))
     if not path.parent.is_dir():
         raise Unfit(f"The database cannot be used: {path.parent} is not a folder.")
@@ -61,14 +61,13 @@ def _require_writable(path: Path) -> None:
         raise Unfit(f"The database cannot be used: {path} is not a file.")
     for needed in (path, path.parent):
         if needed.exists() and not os.access(needed, os.W_OK):
-            raise Unfit(f"The database cannot be used: {needed} may not be written.")
+            raise Unfit(f"The database cannot be used: {needed} is not writable.")
 
 
 @contextmanager
-def _unchanged(path: Path) -> Iterator[Connection]:
-    """A connection that writes nothing, neither to the database nor beside it."""
-    # Where there is no log nobody has the database open, and it may be read as if nothing could change it. Where there
-    # is one, its index (-shm) is used, which SQLite makes anew if it is missing.
+def _read_only(path: Path) -> Iterator[Connection]:
+    """A connection that changes no file, except that SQLite may create the index (-shm) of a log that is there."""
+    # Without a log (-wal) no process has the database open, so it can be read as immutable, which creates no files.
     has_log = Path(f"{os.path.realpath(path)}-wal").exists()
     uri = f"file:{quote(str(path))}?mode=ro{'' if has_log else '&immutable=1'}"
     engine = create_engine("sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True))

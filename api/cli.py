@@ -1,6 +1,6 @@
-"""The command `api`. Whatever stops a command is said in a sentence, with exit status 1.
+"""The command `api`. A command that cannot run prints a sentence for each fault and exits with status 1.
 
-Heavy modules are imported by the commands that need them, so that `--help` is quick.
+Modules that take long to import are imported inside the commands that need them, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def serve(host: str, port: int, workers: int) -> None:
 
         settings = Settings.from_env()
         if settings.in_memory and workers > 1:
-            raise ConfigurationError("A database in memory is one process's own: serve it with one worker.")
+            raise ConfigurationError("A database in memory belongs to one process: use --workers 1.")
         application = create_app()
         try:
             with application.app.app_context():
@@ -75,7 +75,7 @@ def upgrade() -> None:
 @click.option("--users", default=100, show_default=True, type=click.IntRange(min=0), help="Users to add.")
 @click.option("--posts", default=1000, show_default=True, type=click.IntRange(min=0), help="Posts to add.")
 def seed(users: int, posts: int) -> None:
-    """Add that many invented users and posts to what is there."""
+    """Add users and posts with invented data; existing rows are kept."""
     with _fatal(), _engine() as engine, click.progressbar(length=users + posts, label="Seeding") as progress:
         from api.seed import NoAuthors, add_posts, add_users
 
@@ -88,7 +88,7 @@ def seed(users: int, posts: int) -> None:
 
 @main.command()
 def check() -> None:
-    """Say what would keep `api serve` from starting: contract, handlers, database or schema. Changes nothing."""
+    """List the faults of contract, handlers, database and schema that would keep `api serve` from starting."""
     faults: list[str] = []
     with _collected(faults):
         from api import create_app
@@ -107,7 +107,7 @@ def check() -> None:
 
 @contextmanager
 def _engine() -> Iterator[Engine]:
-    """The engine of the database that the environment names, inside an application context."""
+    """The engine of the database in the environment's settings, inside an application context."""
     from flask import Flask
 
     from api import database
@@ -126,7 +126,7 @@ def _engine() -> Iterator[Engine]:
 
 @contextmanager
 def _fatal() -> Iterator[None]:
-    """Stop the command at whatever would keep the service from starting."""
+    """Print the faults that stop the block, and exit with status 1."""
     faults: list[str] = []
     with _collected(faults):
         yield
@@ -136,7 +136,7 @@ def _fatal() -> Iterator[None]:
 
 @contextmanager
 def _collected(faults: list[str]) -> Iterator[None]:
-    """Add a sentence for each thing that stopped the block."""
+    """Add a sentence to `faults` for each fault that stopped the block."""
     import sqlite3
 
     from alembic.util import CommandError
@@ -157,7 +157,7 @@ def _collected(faults: list[str]) -> Iterator[None]:
 
 
 def _database_sentence(error: BaseException) -> str:
-    """What the driver says, without the statement it said it of."""
+    """The driver's message, without the SQL statement."""
     cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     return f"The database cannot be used: {cause}"
 

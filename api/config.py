@@ -1,4 +1,7 @@
-"""The settings: their names, types, limits and defaults. Alone reads the environment; imports nothing of `api`."""
+"""The settings: their names, types, limits and defaults.
+
+The only module that reads the environment. It imports no other module of `api`.
+"""
 
 import difflib
 import logging
@@ -22,7 +25,7 @@ class ConfigurationError(Exception):
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("not a text")  # noqa: TRY004  # all parsers refuse in one way
+        raise ValueError("not a text")  # noqa: TRY004  # every parser raises ValueError
     return value
 
 
@@ -68,9 +71,9 @@ def _setting(
     key: str | None = None,
     between: tuple[float, float] | None = None,
     shown_default: str | None = None,
-    repr: bool = True,  # noqa: A002  # as `field` calls it
+    repr: bool = True,  # noqa: A002  # the name that `field` uses
 ) -> Any:
-    """A field of `Settings`: its name in the environment, and in Flask's configuration where that differs (`key`)."""
+    """A field of `Settings`. `name` is its name in the environment, `key` in Flask's configuration where it differs."""
     metadata = {
         "parse": parse,
         "name": name,
@@ -91,33 +94,39 @@ def _count(name: str, default: int, description: str) -> Any:
 
 
 def _seconds(name: str, default: float, description: str) -> Any:
-    # PostgreSQL counts a timeout in milliseconds, in 31 bits; a day is well below.
+    # PostgreSQL stores a timeout as milliseconds in 31 bits, about 24 days; the limit here is one day.
     return _setting(float, name, default, description, between=(0.1, 86_400))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set from outside."""
+    """All settings of the service."""
 
     database_url: str = _setting(
         _text,
         "DATABASE_URL",
         "sqlite:///app.db",
-        "Where the data is: `sqlite:///` and a path, from the working directory unless absolute, or `postgresql://…`.",
+        "The database: `sqlite:///` and a path, absolute or relative to the working directory, or `postgresql://…`.",
         key="SQLALCHEMY_DATABASE_URI",
         repr=False,
     )
     secret_key: str | bytes | None = _setting(
-        _secret, "SECRET_KEY", None, "Flask's key for signed sessions. The API itself uses none.", repr=False
+        _secret,
+        "SECRET_KEY",
+        None,
+        "Flask's key for signing session cookies. The API itself does not use sessions.",
+        repr=False,
     )
     read_threads: int = _threads("API_READ_THREADS", 4, "Threads that answer reads, in each process.")
     write_threads: int = _threads(
         "API_WRITE_THREADS", None, "Threads that answer writes, in each process.", "1 on SQLite, 2 on PostgreSQL"
     )
-    queue_size: int = _count("API_QUEUE_SIZE", 1000, "Requests that may wait for a thread; those beyond get a 503.")
+    queue_size: int = _count("API_QUEUE_SIZE", 1000, "Requests that may wait for a thread; further requests get a 503.")
     max_body_bytes: int = _count("API_MAX_BODY_BYTES", 1_048_576, "The largest request body; a larger one gets a 413.")
     request_timeout_seconds: float = _seconds(
-        "API_REQUEST_TIMEOUT_SECONDS", 15.0, "How long a request may take, its body's arrival included."
+        "API_REQUEST_TIMEOUT_SECONDS",
+        15.0,
+        "How long a request may take, including the time in which its body arrives.",
     )
     lock_timeout_seconds: float = _seconds(
         "API_LOCK_TIMEOUT_SECONDS", 5.0, "How long a statement waits for a lock before the request gets a 503."
@@ -135,34 +144,41 @@ class Settings:
         _prepared_statements,
         "API_PREPARED_STATEMENTS",
         "auto",
-        "Whether statements are prepared on PostgreSQL: `on`, `off`, or `auto`, which means off behind a pooler.",
+        "Whether statements are prepared on PostgreSQL: `on`, `off`, or `auto`, which is `off` behind a pooler "
+        "and else `on`.",
     )
     shutdown_timeout_seconds: float = _seconds(
-        "API_SHUTDOWN_TIMEOUT_SECONDS", 10.0, "How long requests in flight may take to finish when the server stops."
+        "API_SHUTDOWN_TIMEOUT_SECONDS", 10.0, "How long running requests may take to finish when the server stops."
     )
     response_validation: bool = _setting(
-        _boolean, "API_RESPONSE_VALIDATION", True, "Whether a response that breaks the contract becomes a logged 500."
+        _boolean,
+        "API_RESPONSE_VALIDATION",
+        True,
+        "Whether a response that does not match the contract is logged and replaced by a 500.",
     )
     cors_origins: tuple[str, ...] = _setting(
         _texts, "API_CORS_ORIGINS", (), "Origins whose pages may call the API, separated by commas; `*` for all."
     )
     trusted_proxies: tuple[str, ...] = _setting(
-        _texts, "API_TRUSTED_PROXIES", (), "Addresses whose `X-Forwarded-*` headers are believed, separated by commas."
+        _texts,
+        "API_TRUSTED_PROXIES",
+        (),
+        "Proxies whose `X-Forwarded-*` headers are used: addresses or networks, separated by commas.",
     )
     log_level: str = _setting(
-        _log_level, "API_LOG_LEVEL", "info", "The least that is logged: critical, error, warning, info or debug."
+        _log_level, "API_LOG_LEVEL", "info", "The lowest level that is logged: critical, error, warning, info or debug."
     )
     flask_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What Flask's own configuration is to hold: every upper-case name given, the database's URL and the secret key."""
+    """The values for Flask's configuration: every upper-case name given, the database's URL and the secret key."""
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether the database is SQLite; else it is PostgreSQL."""
+        """Whether the database is SQLite; otherwise it is PostgreSQL."""
         return make_url(self.database_url).get_backend_name() == "sqlite"
 
     @property
     def in_memory(self) -> bool:
-        """Whether the database lives in one connection, which every thread must then share."""
+        """Whether the database is SQLite in memory: one connection holds it, and all threads share that connection."""
         url = make_url(self.database_url)
         return self.is_sqlite and (
             url.database in {None, "", ":memory:", "file::memory:"} or url.query.get("mode") == "memory"
@@ -170,7 +186,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """The settings of the environment, an empty value counting as none; raises `ConfigurationError`."""
+        """The settings of the environment; an empty value counts as not set. Raises `ConfigurationError`."""
         _warn_about_unknown(environ)
         values = {
             spec.name: _parsed(spec.metadata["name"], environ[spec.metadata["name"]], spec)
@@ -184,10 +200,10 @@ class Settings:
     def from_config(cls, config: object) -> Self:
         """The settings of a mapping, object or class with Flask's upper-case names; raises `ConfigurationError`.
 
-        The environment is not read, and the database's URL is kept as given.
+        Does not read the environment, and keeps the database's URL unchanged.
         """
         if isinstance(config, str):
-            raise ConfigurationError("A configuration is a mapping, an object or a class, not a name.")
+            raise ConfigurationError("A configuration must be a mapping, an object or a class, not a string.")
         if not isinstance(config, Mapping):
             config = {name: getattr(config, name) for name in dir(config)}
         given = {name: value for name, value in config.items() if isinstance(name, str) and name.isupper()}
@@ -202,24 +218,24 @@ class Settings:
 
     @classmethod
     def _complete(cls, values: dict[str, Any], flask_config: Mapping[str, Any] | None = None) -> Self:
-        """Settings with what depends on other settings filled in."""
+        """The settings, with the values that depend on other settings filled in."""
         flask_config = {
             "SECRET_KEY": values.get("secret_key"),
             **(flask_config or {}),
             "SQLALCHEMY_DATABASE_URI": values["database_url"],
         }
-        # SQLite has one writer at a time: a second thread would only wait for its lock.
+        # SQLite allows one writer at a time: a second thread would only wait for the write lock.
         write_threads = 1 if _checked_url(values["database_url"]).get_backend_name() == "sqlite" else 2
         return cls(**{"write_threads": write_threads, **values}, flask_config=flask_config)
 
 
 def settings_fields() -> tuple[Field[Any], ...]:
-    """The fields of `Settings` that have a name outside; `metadata` holds `name`, `description` and `shown_default`."""
+    """The fields of `Settings` that can be set; `metadata` has `name`, `description` and `shown_default`."""
     return tuple(spec for spec in fields(Settings) if spec.metadata)
 
 
 def _parsed(name: str, value: Any, spec: Field[Any]) -> Any:
-    shown = f"{name}={value!r}" if spec.repr else name  # a secret is not repeated
+    shown = f"{name}={value!r}" if spec.repr else name  # a message never contains a secret
     try:
         parsed = spec.metadata["parse"](value)
     except (TypeError, ValueError) as error:
@@ -239,8 +255,8 @@ def _warn_about_unknown(given: Mapping[str, Any]) -> None:
 
 
 def _absolute(database_url: str) -> str:
-    """The URL with its driver named, and with an SQLite path that no longer depends on the working directory."""
-    # Hosting platforms hand out `postgres://`, which SQLAlchemy no longer knows.
+    """The URL with the name of its driver, and for SQLite with an absolute path."""
+    # Some hosting platforms provide `postgres://`, which SQLAlchemy no longer accepts.
     scheme, separator, rest = database_url.partition("://")
     if scheme in {"postgres", "postgresql"}:
         return f"postgresql+psycopg{separator}{rest}"
@@ -252,19 +268,19 @@ def _absolute(database_url: str) -> str:
 
 
 def _checked_url(database_url: str) -> URL:
-    """The URL, of a database and a driver that the service knows; no message repeats it, for it may hold a password."""
+    """The URL, if the service supports its database and driver. No message contains the URL: it may hold a password."""
     url = _url(database_url)
     backend, _, driver = url.drivername.partition("+")
     if backend not in _DRIVERS:
         raise ConfigurationError("DATABASE_URL: neither sqlite nor postgresql")
     if driver not in {"", _DRIVERS[backend]}:
         raise ConfigurationError(f"DATABASE_URL: the only driver for {backend} is {_DRIVERS[backend]}")
-    if "@" in (url.host or ""):  # else what stands before it would be looked up, and said, as a host's name
-        raise ConfigurationError("DATABASE_URL: an @ in a password is written %40")
+    if "@" in (url.host or ""):  # a part of the password would be taken for the host and shown in an error
+        raise ConfigurationError("DATABASE_URL: write an @ in a password as %40")
     try:
         url.get_dialect()().create_connect_args(url)
     except ValueError:
-        raise ConfigurationError("DATABASE_URL: a parameter after the ? has no value of its type") from None
+        raise ConfigurationError("DATABASE_URL: the value of a parameter after the ? has the wrong type") from None
     return url
 
 
@@ -272,4 +288,4 @@ def _url(database_url: str) -> URL:
     try:
         return make_url(database_url)
     except (ArgumentError, ValueError):
-        raise ConfigurationError("The database's URL is not a URL.") from None
+        raise ConfigurationError("DATABASE_URL: not a URL of a database") from None

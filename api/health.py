@@ -1,4 +1,4 @@
-"""The operations that say how the service is."""
+"""The health checks: is the process alive, and is the service ready."""
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -11,15 +11,15 @@ _REVISION = text("SELECT version_num FROM alembic_version")
 
 
 def get_liveness() -> dict[str, str]:
-    """Say that the process answers."""
+    """Answer 200 without asking the database."""
     return {"status": "ok"}
 
 
 def get_readiness() -> dict[str, str]:
-    """Say whether the database answers and its schema is at head."""
+    """Answer 200 if the database answers and its schema is at the revision that the code expects."""
     try:
         rows = read(_REVISION, {})
-    except DBAPIError:  # no such table: an empty database, or one made by `create_all`
+    except DBAPIError:  # no such table: the database is empty, or `create_all` made its tables
         rows = []
     if [revision for (revision,) in rows] != [migrations.head()]:
         raise Unavailable("The database schema is not at head.")

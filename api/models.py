@@ -1,11 +1,11 @@
-"""The tables, and beside each constraint the problem a client sees when it refuses a row.
+"""The tables, and for each constraint the problem that a client gets when the constraint refuses a row.
 
-A constraint is written in `__table_args__` with the class of its problem: `info={"problem": UsernameTaken}`. A plain
-`insert` or `update` through `write` then raises it on both databases. Where a row breaks several constraints, the first
-in the table's order is the type, and each adds its entry to `errors`.
+A constraint names the class of its problem in `__table_args__`: `info={"problem": UsernameTaken}`. An `insert` or
+`update` that `write` runs raises this problem on both databases. When a row violates several constraints, the first
+constraint in the order of the table determines `type`, and each constraint adds an entry to `errors`.
 
-A point in time is `created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=UtcNow())`, both from
-`api.database`: in UTC, set by the database, and in an answer as RFC 3339 has it.
+A column for a point in time is `created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=UtcNow())`,
+with both names from `api.database`. The database sets it, in UTC; a response has it in the format of RFC 3339.
 """
 
 from typing import ClassVar
@@ -16,12 +16,12 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from api.database import db
 from contractapp import Fault, Problem
 
-# SQLite numbers rows by itself only in a column whose type is exactly INTEGER.
+# SQLite assigns ids automatically only in a column whose type is exactly INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class _Refused(Problem):
-    """400: the body keeps the contract, but the rows already there refuse one of its members."""
+    """400: the body matches the contract, but one of its members conflicts with the stored rows."""
 
     status = 400
     pointer: ClassVar[str]
@@ -64,7 +64,7 @@ class User(db.Model):  # type: ignore[name-defined,misc]  # Flask-SQLAlchemy mak
     __table_args__ = (
         UniqueConstraint("username", info={"problem": UsernameTaken}),
         UniqueConstraint("email", info={"problem": EmailTaken}),
-        {"sqlite_autoincrement": True},  # else SQLite gives the id of a deleted last row to the next
+        {"sqlite_autoincrement": True},  # without it SQLite reuses the id of a deleted row if it was the greatest
     )
 
     id: Mapped[int] = mapped_column(_Id, Identity(), primary_key=True)
@@ -80,12 +80,12 @@ class User(db.Model):  # type: ignore[name-defined,misc]  # Flask-SQLAlchemy mak
 
 
 class Post(db.Model):  # type: ignore[name-defined,misc]  # as above
-    """What a user wrote; goes when the user goes."""
+    """A text written by a user; deleted with the user."""
 
     __tablename__ = "posts"
     __table_args__ = (
         ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE", info={"problem": UnknownUser}),
-        Index(None, "user_id", "id"),  # a page of one author's posts, and the cascade
+        Index(None, "user_id", "id"),  # for a page of one user's posts, and for the cascade
         {"sqlite_autoincrement": True},
     )
 

@@ -1,4 +1,4 @@
-"""Pages of a list, ordered by id: a page begins after an id, so that its cost does not grow with its depth."""
+"""Pages of a list ordered by id. A page begins after a given id, so a late page costs no more than the first."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
@@ -16,7 +16,7 @@ Page = tuple[list[dict[str, Any]], int, dict[str, str]]
 
 
 def select_page(shape: Shape, id_column: ColumnElement[int], *conditions: ColumnElement[bool]) -> Select[Any]:
-    """The statement that `page` reads."""
+    """The statement that `page` runs."""
     return (
         select(*shape.columns)
         .select_from(shape.source)
@@ -27,7 +27,7 @@ def select_page(shape: Shape, id_column: ColumnElement[int], *conditions: Column
 
 
 def page(shape: Shape, statement: Select[Any], name: str, limit: int, cursor: str | None, **filters: int) -> Page:
-    """A handler's answer: one page of the list called `name`, with a `Link` exactly when a further row exists."""
+    """A handler's return value: one page of the list called `name`, with a `Link` header if more rows follow."""
     after = 0 if cursor is None else _decoded(cursor, _scope(name, filters))
     rows = read(statement, {"after": after, "count": limit + 1, **filters})
     items = shape.dump_many(rows[:limit])
@@ -39,7 +39,7 @@ def page(shape: Shape, statement: Select[Any], name: str, limit: int, cursor: st
 
 
 def _scope(name: str, filters: dict[str, int]) -> str:
-    """What a cursor belongs to: no other list or filter takes it."""
+    """The list and filter that a cursor belongs to; a cursor of another scope is refused."""
     return f"{name}?{urlencode(filters)}"
 
 
@@ -48,13 +48,13 @@ def _encoded(scope: str, after: int) -> str:
 
 
 def _decoded(cursor: str, scope: str) -> int:
-    """The id that a cursor stands for; raises `InvalidRequest` for whatever `_encoded` did not make."""
+    """The id in a cursor; raises `InvalidRequest` if the cursor is not one that `_encoded` returns for this scope."""
     try:
         text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         after = int(text.removeprefix(f"{scope}>"))
     except ValueError:
         after = 0
-    # The decoders forgive much: encoding again tells.
+    # The decoders accept several spellings of one value. Encoding the id again shows whether this is the right one.
     if not 1 <= after <= _MAX_ID or _encoded(scope, after) != cursor:
         raise InvalidRequest(errors=[Fault("query", "/cursor", "is not a cursor of this list")])
     return after

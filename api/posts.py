@@ -25,7 +25,7 @@ _DELETE = delete(_posts).where(_id_matches).returning(_posts.c.id)
 
 
 def list_posts(limit: int, cursor: str | None = None, user_id: int | None = None) -> Page:
-    """List posts, of one user or of all, one page at a time."""
+    """List all posts or the posts of one user, one page at a time."""
     if user_id is None:
         return page(_post, _PAGE, "posts", limit, cursor)
     return page(_post, _PAGE_OF_USER, "posts", limit, cursor, user_id=user_id)

@@ -1,4 +1,4 @@
-"""The JSON shape of a row. Requests are checked by the contract: these schemas only dump."""
+"""The JSON form of a row. These schemas only dump; the contract checks requests."""
 
 from marshmallow import fields
 from marshmallow_sqlalchemy import SQLAlchemyAutoSchema
@@ -7,14 +7,14 @@ from api.models import Post, User
 
 
 class UserSchema(SQLAlchemyAutoSchema[User]):
-    """A user, every column."""
+    """A user with all columns."""
 
     class Meta:
         model = User
 
 
 class PostSchema(SQLAlchemyAutoSchema[Post]):
-    """A post, every column, and its author."""
+    """A post with all columns and its author."""
 
     class Meta:
         model = Post

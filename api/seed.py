@@ -1,4 +1,4 @@
-"""Invented users and posts, for a database to try things out on."""
+"""Adds users and posts with invented data, for trying things out."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -11,12 +11,12 @@ _BATCH = 1000
 
 
 class NoAuthors(Exception):
-    """Posts were asked for, and there is no user to write them."""
+    """Posts were to be added, but there is no user who could be their author."""
 
 
 def add_users(engine: Engine, count: int, advance: Callable[[int], None]) -> None:
-    """Add that many users; `advance` is told how many each transaction stored."""
-    run = uuid4().hex  # no name of another run can be the same, whoever else is writing
+    """Add `count` users; after each transaction, `advance` gets the number of users that it stored."""
+    run = uuid4().hex  # makes the names unique, also when another process adds users at the same time
     for start in range(0, count, _BATCH):
         names = [f"user-{run}-{number}" for number in range(start, min(start + _BATCH, count))]
         with engine.begin() as connection:
@@ -27,12 +27,12 @@ def add_users(engine: Engine, count: int, advance: Callable[[int], None]) -> Non
 
 
 def add_posts(engine: Engine, count: int, advance: Callable[[int], None]) -> None:
-    """Spread that many posts over the latest users; raises `NoAuthors`."""
+    """Add `count` posts, in turn for each of the latest 1000 users; raises `NoAuthors`."""
     with engine.connect() as connection:
         latest = select(User.__table__.c.id).order_by(User.__table__.c.id.desc()).limit(_BATCH)
         authors = connection.scalars(latest).all()
     if count and not authors:
-        raise NoAuthors("Posts need authors: add users too.")
+        raise NoAuthors("There is no user who could write the posts: add users, too.")
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
         with engine.begin() as connection:
@@ -41,7 +41,7 @@ def add_posts(engine: Engine, count: int, advance: Callable[[int], None]) -> Non
                 [
                     {
                         "title": f"Post {number + 1}",
-                        "content": f"What there is to say about {number + 1}.",
+                        "content": f"This is the content of post {number + 1}.",
                         "user_id": authors[number % len(authors)],
                     }
                     for number in numbers

@@ -45,7 +45,7 @@ def update_user(user_id: int, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def delete_user(user_id: int) -> dict[str, str]:
-    """Delete a user; the posts go too, by their foreign key."""
+    """Delete a user; the foreign key deletes the user's posts, too."""
     _found(write(_DELETE, {"user_id": user_id}))
     return {"message": "User deleted successfully"}
 

@@ -256,7 +256,7 @@ def test_a_database_in_memory_has_one_worker(run, monkeypatch, served):
 
     answer = run("serve", "--workers", "2")
 
-    assert answer.output == "A database in memory is one process's own: serve it with one worker.\n"
+    assert answer.output == "A database in memory belongs to one process: use --workers 1.\n"
     assert (answer.exit_code, served) == (1, [])
 
 
@@ -296,5 +296,5 @@ def test_seed_without_authors_says_so(run):
 
     answer = run("seed", "--users", "0", "--posts", "1")
 
-    assert "Posts need authors: add users too." in answer.output
+    assert "There is no user who could write the posts: add users, too." in answer.output
     assert answer.exit_code == 1

@@ -84,8 +84,8 @@ def test_an_empty_variable_is_as_good_as_none():
         ("API_PREPARED_STATEMENTS", "never", "API_PREPARED_STATEMENTS='never': not one of auto, on, off"),
         ("API_LOG_LEVEL", "loud", "API_LOG_LEVEL='loud': not one of critical, error, warning, info, debug"),
         ("DATABASE_URL", "mysql://me:secret@db/api", "DATABASE_URL: neither sqlite nor postgresql"),
-        ("DATABASE_URL", "me:secret@db", "The database's URL is not a URL."),
-        ("DATABASE_URL", "postgres://me:secret@db:port/api", "The database's URL is not a URL."),
+        ("DATABASE_URL", "me:secret@db", "DATABASE_URL: not a URL of a database"),
+        ("DATABASE_URL", "postgres://me:secret@db:port/api", "DATABASE_URL: not a URL of a database"),
     ],
 )
 def test_an_unusable_value_is_refused_in_a_sentence(name, value, sentence):
@@ -182,10 +182,10 @@ def test_a_url_in_a_configuration_is_kept_as_given():
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ("api.Config", "A configuration is a mapping, an object or a class, not a name."),
+        ("api.Config", "A configuration must be a mapping, an object or a class, not a string."),
         ({"API_QUEUE_SIZE": [1]}, "API_QUEUE_SIZE=[1]: int() argument must be a string"),
         ({"API_LOG_LEVEL": 3}, "API_LOG_LEVEL=3: not a text"),
-        ({"SQLALCHEMY_DATABASE_URI": "nonsense"}, "The database's URL is not a URL."),
+        ({"SQLALCHEMY_DATABASE_URI": "nonsense"}, "DATABASE_URL: not a URL of a database"),
     ],
 )
 def test_an_unusable_configuration_is_refused_in_a_sentence(config, sentence):

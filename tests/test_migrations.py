@@ -153,8 +153,8 @@ NO_RIGHT = "ALTER ROLE visitor SET search_path = public"
 @pytest.mark.parametrize(
     ("prepare", "sentence"),
     [
-        (READ_ONLY, "The database's schema is behind, and the database takes no writes."),
-        (NO_RIGHT, "The database's schema is behind, and its user may not create tables."),
+        (READ_ONLY, "The database's schema is not up to date, and the database is read-only."),
+        (NO_RIGHT, "The database's schema is not up to date, and the database user may not create tables."),
     ],
 )
 def test_a_pending_revision_that_cannot_be_run_is_told(on_postgresql, engine, prepare, sentence):

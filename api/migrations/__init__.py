@@ -1,4 +1,4 @@
-"""The schema's history: numbered revisions, run by Alembic without a configuration file."""
+"""The migrations of the schema: numbered revisions, which Alembic runs without a configuration file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ from sqlalchemy import Connection, Engine, inspect
 
 from api.models import User
 
-# Any number that other users of the same PostgreSQL server do not lock.
+# The advisory lock on PostgreSQL. The number must differ from those that other programs lock in the same database.
 _LOCK = 0x75736572706F7374
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to head, in one transaction; whoever comes second waits, and finds nothing left to do."""
+    """Bring the schema to head in one transaction. A second process waits until the first has finished."""
     with engine.connect() as connection, _ALONE[connection.dialect.name](connection):
         config = _config()
         config.attributes["connection"] = connection
@@ -27,25 +27,25 @@ def upgrade(engine: Engine) -> None:
 
 
 def pending(connection: Connection | None) -> list[str]:
-    """The revisions that `upgrade` would run, first to last, on this database or, for None, on an empty one.
+    """The revisions that `upgrade` would run on this database, in order; None stands for an empty database.
 
-    Raises `CommandError` for a revision that the code does not know, and for tables that no revision made.
+    Raises `CommandError` if the database is at an unknown revision, or has tables that no revision made.
     """
     script = ScriptDirectory.from_config(_config())
     heads: tuple[str, ...] = ()
     if connection is not None:
         heads = MigrationContext.configure(connection).get_current_heads()
         for known in heads:
-            script.get_revision(known)  # raises for one that is unknown
+            script.get_revision(known)  # raises CommandError if the code does not have this revision
         found = set(inspect(connection).get_table_names()) & set(User.metadata.tables)
         if found and not heads:
-            raise CommandError(f"no migration made its table {min(found)}")
+            raise CommandError(f"its table {min(found)} was not made by a migration")
     return [step.revision for step in script.iterate_revisions("head", heads or "base")][::-1]
 
 
 @cache
 def head() -> str | None:
-    """The revision that the code expects of the database."""
+    """The revision of the schema that the code expects."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
@@ -57,7 +57,7 @@ def _config() -> Config:
 
 @contextmanager
 def _alone_on_postgresql(connection: Connection) -> Iterator[None]:
-    # The timeouts are for requests; a migration may take, and wait, as long as it must.
+    # The timeouts are meant for requests; a migration may run and wait for locks without a limit.
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -66,11 +66,11 @@ def _alone_on_postgresql(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _alone_on_sqlite(connection: Connection) -> Iterator[None]:
-    # SQLite changes a table by copying it and dropping the old one, which would delete the rows that refer to it.
-    # Only outside a transaction can this be switched.
+    # Alembic changes a table on SQLite by copying it and dropping the old one. With foreign keys on, the drop would
+    # delete the rows that refer to the table. SQLite ignores this pragma inside a transaction.
     connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     try:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver itself opens none before CREATE
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver does not begin a transaction before a CREATE
         yield
     finally:
         connection.rollback()

@@ -35,6 +35,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop both tables, and everything in them."""
+    """Drop both tables and all their rows."""
     op.drop_table("posts")
     op.drop_table("users")
