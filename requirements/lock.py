@@ -1,4 +1,4 @@
-"""Writes the pinned, hashed requirements of this folder anew; names no index."""
+"""Regenerates the pinned and hashed requirements in this folder, without the address of an index."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def needed(extras: Iterable[str]) -> Iterator[str]:
-    """What the service and the library ask for, the library itself left out: both are installed from this checkout."""
+    """The requirements of the service and the library, without the library: both are installed from this checkout."""
     for folder in (ROOT, ROOT / "contractapp"):
         project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
         optional = project["optional-dependencies"]
