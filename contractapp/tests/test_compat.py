@@ -168,7 +168,7 @@ BREAKING = {
         lambda d: operation("/things/{id}", "get", "responses")(d).update(
             {"200": {"content": {"application/json": {"schema": TEXT}}}}
         ),
-        "GET /things/{id}: the answer 200 may be what it was not before",
+        "GET /things/{id}: the answer 200 is wider than before",
     ),
     "a response member is removed": (
         lambda d: (schema("Thing", "properties")(d).pop("name"), schema("Thing", "required")(d).remove("name")),
@@ -176,7 +176,7 @@ BREAKING = {
     ),
     "a response member is no longer sure to be there": (
         drop(schema("Thing", "required"), "name"),
-        "POST /things: the answer 201 may be what it was not before: required",
+        "POST /things: the answer 201 is wider than before: required",
     ),
     "a response member may be null": (
         lambda d: schema("Thing", "properties", "name")(d).update(nullable=True),
@@ -184,15 +184,15 @@ BREAKING = {
     ),
     "a response limit widens": (
         put(schema("Thing", "properties"), name=TEXT),
-        "POST /things: the answer 201 at /name may be what it was not before",
+        "POST /things: the answer 201 at /name is wider than before",
     ),
     "a response member that is called components changes": (
         put(schema("Problem", "properties"), components={"type": "integer"}),
-        "GET /things: the answer 400 at /components may be what it was not before",
+        "GET /things: the answer 400 at /components is wider than before",
     ),
     "a problem may be of a new type": (
         append(schema("Problem", "properties", "type", "enum"), "urn:problem:new"),
-        "POST /things: the answer 413 at /type may be what it was not before",
+        "POST /things: the answer 413 at /type is wider than before",
     ),
     "a response media type is added": (
         lambda d: operation(*CREATE, *CREATED, "content")(d).update({"text/csv": {"schema": TEXT}}),

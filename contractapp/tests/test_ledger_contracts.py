@@ -383,8 +383,8 @@ def test_a_file_that_is_no_document_is_said_in_a_sentence(text, tmp_path):
     [
         ({"openapi": "3.1.0"}, "OpenAPI 3.1.0"),
         ({"swagger": "2.0"}, "Swagger 2.0"),
-        ({}, "no OpenAPI"),
-        (None, "no OpenAPI"),
+        ({}, "not OpenAPI"),
+        (None, "not OpenAPI"),
     ],
 )
 def test_another_version_is_said(document, said):

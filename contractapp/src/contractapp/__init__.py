@@ -1,7 +1,7 @@
-"""A contract-first runtime for Connexion and Flask: the OpenAPI document compiled once, kept to the letter.
+"""A contract-first runtime for Connexion and Flask: it compiles the OpenAPI document at start-up and enforces it.
 
-These are the public names. Beside them: `contractapp.server` (extra `server`), `contractapp.compat`, and
-`contractapp.testing` (extra `test`).
+These are the public names of the runtime. Other public modules are `contractapp.server` (extra `server`),
+`contractapp.compat` and `contractapp.testing` (extra `test`).
 """
 
 from importlib import import_module
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contractapp.problems import UnsupportedMediaType as UnsupportedMediaType
     from contractapp.serve.workers import Workers as Workers
 
-_HOMES = {
+_MODULES = {
     "ContractApp": "contractapp.app",
     "Workers": "contractapp.serve.workers",
     "ContractError": "contractapp.compile.document",
@@ -39,13 +39,13 @@ _HOMES = {
     ),
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605  # each is imported above for type checkers
+__all__ = sorted(_MODULES)  # noqa: PLE0605  # each is imported above for type checkers
 
 
-if not TYPE_CHECKING:  # which would take every name for one of these
+if not TYPE_CHECKING:  # type checkers would otherwise accept every name
 
     def __getattr__(name: str) -> Any:
-        # Imported on first use: a module that only raises problems need not wait for Connexion (0.5 s).
-        if name not in _HOMES:
+        # Imported on first use: a module that only raises problems does not wait for the import of Connexion (0.5 s).
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""One HTTP response, ready to send, and the one that a problem becomes."""
+"""An HTTP response that is ready to send, and the conversion of a problem into one."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple, Protocol
@@ -14,7 +14,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Chunks(Protocol):
-    """The body of a streamed response: an iterator that has to be closed."""
+    """The body of a streamed response: an iterator that must be closed."""
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -24,7 +24,7 @@ class Chunks(Protocol):
 
 
 class Answer(NamedTuple):
-    """One response, ready to send; a streamed one has its chunks in `stream` and no body."""
+    """A response that is ready to send. A streamed response has its chunks in `stream` and an empty `body`."""
 
     status: int
     headers: RawHeaders
@@ -44,6 +44,6 @@ def problem_answer(problem: Problem, body: Mapping[str, object]) -> Answer:
 
 
 async def send_answer(answer: Answer, send: Send, *, head: bool) -> None:
-    """Send an answer that is not streamed; for HEAD without its body."""
+    """Send an answer that is not streamed; if `head`, without its body."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": b"" if head else answer.body})

@@ -1,6 +1,6 @@
 """`ContractApp`: `connexion.FlaskApp` with its contract compiled at start-up.
 
-Everything that is wrong with a contract or its handlers is said at once, when the API is added.
+When an API is added, one exception lists everything that is wrong with its contract and its handlers.
 """
 
 import logging
@@ -42,19 +42,20 @@ MAX_BODY_BYTES = 1024 * 1024
 
 
 class ContractApp(connexion.FlaskApp):
-    """A drop-in for `connexion.FlaskApp` that compiles its contract at start-up and keeps to it.
+    """A drop-in replacement for `connexion.FlaskApp` that compiles its contract at start-up and enforces it.
 
-    It is an ASGI application; its attribute `app` is the Flask application, whose hooks, sessions and signals work as
-    in Flask. These arguments stand beside those of `connexion.FlaskApp`, which are unchanged.
+    It is an ASGI application. Its attribute `app` is the Flask application, whose hooks, sessions and signals work as
+    in Flask. It takes the arguments of `connexion.FlaskApp`, unchanged, and these:
 
     Args:
-        import_name: The name of the package it belongs to, as Flask has it: `__name__`.
-        workers: The threads that run handlers; `Workers()` unless given.
-        inline: The operationIds of handlers that never wait: they run in the event loop, without a thread.
-        max_body_bytes: The largest request body; 413 beyond (RFC 9110, section 15.5.14).
-        landing: A path that leads to Swagger UI, such as `/`.
-        problem_body: The members of the JSON object that a problem becomes; `Problem.body` unless given.
-        middlewares: As in Connexion. Operations are compiled only where none of your own stands behind the contract's.
+        import_name: The name of the application's package, as in Flask: `__name__`.
+        workers: The threads that run handlers; by default `Workers()`.
+        inline: The operationIds of handlers that never block: they run in the event loop, without a thread.
+        max_body_bytes: The largest request body; 413 for a larger one (RFC 9110, section 15.5.14).
+        landing: A path that redirects to Swagger UI, such as `/`.
+        problem_body: A function from a `Problem` to the members of its JSON object; by default `Problem.body`.
+        middlewares: As in Connexion. Compiled operations are used only if no middleware of your own comes after
+            Connexion's `ExceptionMiddleware`.
         swagger_ui_options: As in Connexion.
         options: The other arguments of `connexion.FlaskApp`, such as `strict_validation` and `validate_responses`.
     """
@@ -90,7 +91,7 @@ class ContractApp(connexion.FlaskApp):
         stack = with_contract(middlewares, self._contract_middleware)
         super().__init__(import_name, middlewares=stack, swagger_ui_options=swagger_ui_options, **options)
         self._runner = FlaskRunner(self.app)
-        self._flask_itself = wsgi_application(self)
+        self._flask_wsgi_app = wsgi_application(self)
         super().add_error_handler(Problem, self._answer_problem)
         super().add_error_handler(HTTPException, self._answer_http_exception)
         super().add_error_handler(Exception, self._answer_exception)
@@ -104,11 +105,14 @@ class ContractApp(connexion.FlaskApp):
 
     @property
     def contracts(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """The base path and the document of each API that was added, as written but for a `base_path` given for it."""
+        """The base path and the document of each API that was added.
+
+        The document is as written, except that its servers are replaced if a `base_path` was given.
+        """
         return tuple(self._contracts)
 
     def add_error_handler(self, code_or_exception: int | type[Exception], function: Callable[..., Any]) -> None:
-        """Register an error handler, as in Connexion; one for a status also gets the refusals of that status.
+        """Register an error handler, as in Connexion. One for a status is also called for refused requests.
 
         Args:
             code_or_exception: A status, or a class of exceptions such as `Problem`.
@@ -124,12 +128,13 @@ class ContractApp(connexion.FlaskApp):
 
         Args:
             specification: An OpenAPI 3.0 document, or the path of one, relative to `specification_dir`.
-            handlers: The function for each operationId. Without them, Connexion's `resolver` finds the functions.
+            handlers: The function for each operationId. If not given, Connexion's `resolver` finds the functions.
             options: The other arguments of Connexion's `add_api`, such as `base_path` and `resolver`.
 
         Raises:
-            ContractError: The contract cannot be served, or the handlers do not fit it: one is missing, one is left
-                over, or its arguments are not those of its operation. All faults are named at once.
+            ContractError: The contract cannot be served, or the handlers do not match it: an operation has no
+                handler, a handler has no operation, or the arguments of a handler are not those of its operation.
+                The exception lists all faults.
         """
         if handlers is not None:
             options["resolver"] = HandlerResolver(handlers)
@@ -148,7 +153,7 @@ class ContractApp(connexion.FlaskApp):
             self._publish(added, base_path, ui)
 
     def _compile(self, added: AddedAPI, handlers: Handlers | None) -> str:
-        """Compile the API into the routes; its base path."""
+        """Compile the API into the routes; returns its base path."""
         api = ContractAPI(
             added.specification,
             routes=self._routes,
@@ -165,7 +170,7 @@ class ContractApp(connexion.FlaskApp):
         return api.base_path
 
     def _publish(self, added: AddedAPI, base_path: str, ui: SwaggerUIOptions) -> None:
-        """Publish the contract as it was written, and Swagger UI beside it, instead of Connexion's own."""
+        """Publish the contract as it was written, and Swagger UI, in place of Connexion's versions of both."""
         self._published.append((added, ui))
         self._documentations.append(
             Documentation(
@@ -178,9 +183,9 @@ class ContractApp(connexion.FlaskApp):
         )
 
     def _contract_middleware(self, app: Any) -> Any:
-        """Called by Connexion when it builds its stack, after everything was added."""
-        is_flask_itself = wsgi_application(self) is self._flask_itself
-        if not (is_flask_itself and is_stock_behind(self, self._contract_middleware)):
+        """The contract's layer around `app`. Connexion calls this after all APIs were added, to build its stack."""
+        has_wsgi_middleware = wsgi_application(self) is not self._flask_wsgi_app
+        if has_wsgi_middleware or not is_stock_behind(self, self._contract_middleware):
             logger.warning("Middleware stands behind the contract's: every operation is left to stock Connexion.")
             for added, swagger_ui_options in self._published:
                 added.serve_swagger_ui(swagger_ui_options)
@@ -195,21 +200,21 @@ class ContractApp(connexion.FlaskApp):
             workers=self._workers,
             inline=self._inline,
             max_body_bytes=self._max_body_bytes,
-            # The rules of APIs come later: whatever Flask routes by now is the user's own.
+            # Connexion adds the rules of its APIs later: all rules that Flask has now are the user's.
             owns_unknown_paths=not self._left_to_stock and not any(self.app.url_map.iter_rules()),
             error_for_handler=self._error_for_handler,
             problem_body=self._problem_body,
         )
 
     def _leave_rules_to_flask(self) -> None:
-        """A path that the user gave to Flask goes there, even where a template of the contract fits it too."""
+        """Leave each path that the user routed in Flask to Flask, even if a template of the contract matches it."""
         for rule in self.app.url_map.iter_rules():
             if not rule.arguments and self._routes.find(rule.rule) is not None:
                 for method in rule.methods or ():
                     self._routes.add(rule.rule, method, None)
 
     def _error_for_handler(self, problem: Problem) -> Exception | None:
-        """What to raise so that an error handler of the application's gets the problem; None where none would."""
+        """The exception to raise so that an error handler of the user gets the problem; None if there is no handler."""
         if self._error_handlers.isdisjoint({problem.status, HTTPException, *type(problem).__mro__[:-3]}):
             return None
         if problem.status in self._error_handlers or HTTPException in self._error_handlers:
@@ -217,7 +222,7 @@ class ContractApp(connexion.FlaskApp):
         return problem
 
     def _answer_problem(self, _request: Any, problem: Exception) -> ConnexionResponse:
-        assert isinstance(problem, Problem)  # registered for this class alone
+        assert isinstance(problem, Problem)  # registered only for this class
         return ConnexionResponse(
             status_code=problem.status,
             mimetype=MEDIA_TYPE,
@@ -227,7 +232,7 @@ class ContractApp(connexion.FlaskApp):
         )
 
     def _answer_http_exception(self, request: Any, error: Exception) -> ConnexionResponse:
-        assert isinstance(error, HTTPException)  # registered for this class alone
+        assert isinstance(error, HTTPException)  # registered only for this class
         problem = Problem(error.detail, status=error.status_code, headers=error.headers)
         return self._answer_problem(request, problem)
 

@@ -1,6 +1,6 @@
-"""Every error body that is sent: problem details for HTTP APIs (RFC 9457).
+"""The body of every error response: problem details for HTTP APIs (RFC 9457).
 
-Owns the shape and the exceptions that carry it; knows nothing of servers and frameworks.
+Defines the format and the exceptions that carry it; independent of servers and frameworks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ class Fault(NamedTuple):
 
     Attributes:
         location: The part of the request: `path`, `query`, `header` or `body`.
-        pointer: Where in this part, a JSON pointer (RFC 6901) such as `/items/0/name`; a parameter is `/name`.
-        detail: Why, in words that do not repeat the value, such as `must be an integer`.
+        pointer: The place in this part, a JSON pointer (RFC 6901) such as `/items/0/name`; a parameter is `/name`.
+        detail: The reason, such as `must be an integer`. It does not repeat the value.
     """
 
     location: str
@@ -28,24 +28,25 @@ class Fault(NamedTuple):
 
 
 class Problem(Exception):
-    """A refusal or failure. Raised by a handler, it is answered as `application/problem+json` (RFC 9457).
+    """An error response. A handler raises it, and it is sent as `application/problem+json` (RFC 9457).
 
-    A kind of your own is a subclass that sets the four attributes of the class.
+    To define a problem of your own, write a subclass that sets the first four attributes.
 
     Attributes:
         status: The HTTP status, an integer from 400 to 599.
-        type: A URI that names the kind. `about:blank` says no more than the status does (RFC 9457, section 4.2.1).
-        title: What this kind is called; the phrase of the status where it is None.
-        default_detail: The detail where none is given; the phrase of the status where it is None.
-        detail: What is the matter with this request, in a sentence for people.
-        errors: The faults of the request, as a tuple, at most 50.
-        headers: Headers of the response, by their names.
+        type: A URI that identifies the kind of problem. `about:blank` adds nothing to the status (RFC 9457, section
+            4.2.1).
+        title: A short name of the kind of problem; if None, the reason phrase of the status.
+        default_detail: The detail if none is given; if None, the reason phrase of the status.
+        detail: A sentence for people that says what is wrong with this request.
+        errors: The faults of the request, as a tuple of at most 50.
+        headers: Headers of the response, by name.
 
     Args:
-        detail: The detail; `default_detail` unless given.
+        detail: The detail; by default `default_detail`.
         errors: The faults of the request; those after the 50th are dropped.
-        headers: Headers of the response beside Content-Type and Content-Length.
-        status: Another status than that of the class.
+        headers: Headers of the response in addition to Content-Type and Content-Length.
+        status: The status, if it is not that of the class.
     """
 
     status: ClassVar[int] = 500
@@ -62,14 +63,14 @@ class Problem(Exception):
         status: int | None = None,
     ) -> None:
         if status is not None:
-            self.status = status  # type: ignore[misc]  # one class serves the statuses that need none of their own
+            self.status = status  # type: ignore[misc]  # overrides the class for statuses without a class of their own
         self.detail = detail or self.default_detail or _phrase(self.status)
         self.errors = tuple(errors[:MAX_ERRORS])
         self.headers = dict(headers or {})
         super().__init__(self.detail)
 
     def body(self) -> dict[str, object]:
-        """The members of the JSON object: `type`, `title`, `status`, `detail`, and `errors` where there are any.
+        """The members of the JSON object: `type`, `title`, `status`, `detail`, and `errors` if there are any.
 
         Each of the `errors` has the members `in`, `pointer` and `detail`, the attributes of a `Fault`.
         """
@@ -87,7 +88,7 @@ class Problem(Exception):
 
 
 class InvalidRequest(Problem):
-    """400: parameters or body break the contract; `errors` names every fault (RFC 9110, section 15.5.1)."""
+    """400: parameters or body do not match the contract; `errors` lists the faults (RFC 9110, section 15.5.1)."""
 
     status = 400
     type = "urn:problem:invalid-request"
@@ -96,16 +97,16 @@ class InvalidRequest(Problem):
 
 
 class NotFound(Problem):
-    """404: there is nothing at this path (RFC 9110, section 15.5.5)."""
+    """404: the resource does not exist (RFC 9110, section 15.5.5)."""
 
     status = 404
 
 
 class MethodNotAllowed(Problem):
-    """405: this path does not take this method (RFC 9110, section 15.5.6).
+    """405: the path does not accept this method (RFC 9110, section 15.5.6).
 
     Args:
-        allow: The methods that it takes, such as `GET, HEAD, OPTIONS`: the value of the header `Allow`.
+        allow: The methods that the path accepts, such as `GET, HEAD, OPTIONS`: the value of the header `Allow`.
     """
 
     status = 405
@@ -128,7 +129,7 @@ class ContentTooLarge(Problem):
     """413: the body is over the limit (RFC 9110, section 15.5.14).
 
     Args:
-        max_body_bytes: The limit, which the detail tells.
+        max_body_bytes: The limit, which is part of the detail.
     """
 
     status = 413
@@ -139,17 +140,18 @@ class ContentTooLarge(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """415: a media type, charset or content coding that the operation does not read (RFC 9110, section 15.5.16)."""
+    """415: a media type, charset or content coding that the operation does not support (RFC 9110, section 15.5.16)."""
 
     status = 415
 
 
 class Unavailable(Problem):
-    """503: the service cannot answer just now (RFC 9110, section 15.6.4).
+    """503: the service cannot answer at present (RFC 9110, section 15.6.4).
 
     Args:
-        detail: The detail; `default_detail` unless given.
-        retry_after_seconds: When to try again: the value of the header `Retry-After` (RFC 9110, section 10.2.3).
+        detail: The detail; by default `default_detail`.
+        retry_after_seconds: The time after which to try again: the value of the header `Retry-After` (RFC 9110,
+            section 10.2.3).
     """
 
     status = 503
@@ -160,14 +162,14 @@ class Unavailable(Problem):
 
 
 class InternalError(Problem):
-    """500: something unforeseen, which stands in the log and not in the response (RFC 9110, section 15.6.1)."""
+    """500: an unexpected error, which is described in the log and not in the response (RFC 9110, section 15.6.1)."""
 
     status = 500
     default_detail = "The server met an unexpected condition."
 
 
 def shorten(name: str) -> str:
-    """A client's own name for something, cut at `MAX_NAME_LENGTH` code points so that answers stay small."""
+    """A name that a client sent, cut at `MAX_NAME_LENGTH` code points to keep responses small."""
     return name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "…"
 
 

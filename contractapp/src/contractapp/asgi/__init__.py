@@ -1,1 +1,1 @@
-"""ASGI layers that know neither Connexion nor Flask."""
+"""ASGI layers that use neither Connexion nor Flask."""

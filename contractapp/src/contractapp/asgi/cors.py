@@ -1,9 +1,9 @@
-"""Cross-origin requests: an ASGI layer that lets pages of other sites call the API and read its answers.
+"""Cross-origin requests: an ASGI layer that lets web pages of other origins call the API and read its responses.
 
-It stands in front of everything, so that a page can read every refusal too. Credentials (cookies, HTTP authentication)
-are never allowed. Starlette's `CORSMiddleware` (1.10) was not taken: it answers a preflight of any other site with a
-400 of its own in plain text, also where the contract itself is asked for, which everyone may read; it overwrites the
-headers that the contract is sent with; and it sends `Vary: Origin` where all origins get one answer.
+It is the outermost layer, so that a page can read error responses too. Credentials (cookies, HTTP authentication)
+are never allowed. Reasons against Starlette's `CORSMiddleware` (1.10): it answers preflights from origins that are not
+listed with a 400 in plain text, even for the published contract, which every origin may read; it overwrites the
+contract's own CORS headers; and it sends `Vary: Origin` even if all origins get the same response.
 """
 
 import re
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _MAX_AGE_SECONDS = 600
 
-# Serialised as browsers do (RFC 6454, section 6.1): lower case, no path, no slash at the end.
+# Origins as browsers write them (RFC 6454, section 6.1): lower case, no path, no slash at the end.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^\s/?#@:A-Z\[\]]+)(:[0-9]+)?")
 
 
@@ -24,20 +24,20 @@ def cors(
     methods: Iterable[str] = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"),
     exposed_headers: Iterable[str] = ("Link", "Location", "Allow", "Retry-After", "ETag"),
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """A layer that lets pages of other sites call the API from browsers (Fetch standard, section CORS protocol).
+    """An ASGI layer that lets web pages of other origins call the API (Fetch standard, section CORS protocol).
 
     Put it around the application: `served = cors(["https://app.example"])(app)`. Credentials are never allowed.
 
     Args:
-        origins: The sites, each as browsers write it, such as `https://app.example`; `*` is all of them.
-        methods: What a page may send. One that a path does not take is answered 405, which the page can then read.
-        exposed_headers: What a page may read of a response, beside the headers that every page may read.
+        origins: The origins, each as browsers write it, such as `https://app.example`; `*` allows all origins.
+        methods: The methods that a page may send. If a path does not accept one of them, the page gets a readable 405.
+        exposed_headers: The response headers that a page may read, in addition to those that every page may read.
 
     Returns:
         A function that takes an ASGI application and returns one.
 
     Raises:
-        ValueError: One of them is not an origin.
+        ValueError: An item of `origins` is not an origin.
     """
     origins = frozenset(origins)
     for origin in origins - {"*"}:
@@ -67,7 +67,7 @@ class _Cors:
         headers = dict(scope["headers"])
         granted = self._granted(headers.get(b"origin"))
         if granted and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-            # For unknown paths too: without a preflight's consent a page could not read the 404.
+            # Also for unknown paths: if the preflight failed, the page could not read the 404.
             await send({"type": "http.response.start", "status": 204, "headers": self._preflight(granted, headers)})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -80,7 +80,7 @@ class _Cors:
         await self._app(scope, receive, send_with_headers)
 
     def _granted(self, origin: bytes | None) -> bytes | None:
-        """The value of `Access-Control-Allow-Origin`, or None where there is none."""
+        """The value of `Access-Control-Allow-Origin`, or None if the origin is not allowed."""
         if origin is None:
             return None
         if self._origins is None:
@@ -94,15 +94,15 @@ class _Cors:
             (b"access-control-max-age", b"%d" % _MAX_AGE_SECONDS),
             (b"vary", b"Origin, Access-Control-Request-Headers"),
         ]
-        asked = headers.get(b"access-control-request-headers")
-        if asked:
-            # No header of a request grants anything here, and a gateway in front may need headers of its own.
-            answer.append((b"access-control-allow-headers", asked))
+        requested = headers.get(b"access-control-request-headers")
+        if requested:
+            # All are allowed: no request header gives a right here, and a gateway in front may need its own headers.
+            answer.append((b"access-control-allow-headers", requested))
         return answer
 
     def _added(self, granted: bytes | None, message: Message) -> list[tuple[bytes, bytes]]:
         if any(name.lower() == b"access-control-allow-origin" for name, _ in message.get("headers", ())):
-            return []  # the contract, which everyone may read
+            return []  # the published contract, which every origin may read
         vary = [] if self._origins is None else [(b"vary", b"Origin")]
         if granted is None:
             return vary

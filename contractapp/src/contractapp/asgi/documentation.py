@@ -1,4 +1,4 @@
-"""The contract published and Swagger UI beside it, from files on this machine alone."""
+"""Publishes the contract and Swagger UI; all files are served from this machine."""
 
 import mimetypes
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +16,8 @@ from contractapp.problems import MethodNotAllowed
 _ALLOW = "GET, HEAD, OPTIONS"
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png")
 
-# Everything comes from here, but for icons, which the style sheet carries as data: addresses. Styles need no
-# 'unsafe-inline': React sets them through the object model, which the policy leaves alone (tests/browser/).
+# Everything is loaded from the same origin, except icons, which the style sheet contains as data: URLs. Styles need no
+# 'unsafe-inline': React sets them through the DOM, to which the policy does not apply (tests/browser/).
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -41,7 +41,7 @@ _INDEX = """<!doctype html>
 </html>
 """
 
-# Swagger UI's tables of responses, their links beside them, are wider than a phone: there one cell follows another.
+# Swagger UI's tables of responses, with their column of links, are wider than a phone: there the cells are stacked.
 _NARROW = """@media (max-width: 640px) {
   .swagger-ui .wrapper { padding: 0 8px; }
   .swagger-ui .opblock-body .responses-table > thead { display: none; }
@@ -66,7 +66,7 @@ _INITIALIZE = """window.ui = SwaggerUIBundle({{
 
 
 class Page:
-    """One path of the documentation, made once; what it answers to GET depends on where the application is mounted."""
+    """One path of the documentation, made once. Its response to GET depends on where the application is mounted."""
 
     def __init__(self, get: Callable[[str], Answer]) -> None:
         self._get = get
@@ -76,20 +76,20 @@ class Page:
             return Answer(204, [(b"allow", _ALLOW.encode()), *_PREFLIGHT], b"")
         if method not in {"GET", "HEAD"}:
             raise MethodNotAllowed(_ALLOW)
-        found = self._get(root_path)
-        etag = next((value for key, value in found.headers if key == b"etag"), b"")
+        page = self._get(root_path)
+        etag = next((value for key, value in page.headers if key == b"etag"), b"")
         known = {tag.strip().removeprefix(b"W/") for k, v in headers if k == b"if-none-match" for tag in v.split(b",")}
         if etag and (etag in known or b"*" in known):
-            kept = [(k, v) for k, v in found.headers if k not in {b"content-type", b"content-length"}]
+            kept = [(k, v) for k, v in page.headers if k not in {b"content-type", b"content-length"}]
             return Answer(304, kept, b"")
-        return found
+        return page
 
 
 class Documentation:
-    """`openapi.json`, `openapi.yaml` and Swagger UI for one contract, by path below its base path.
+    """`openapi.json`, `openapi.yaml` and Swagger UI of one contract, below its base path.
 
-    `paths` are all of them; `made` holds the pages that were made so far. `make` takes milliseconds and reads files:
-    call it in a thread.
+    `paths` are the paths of all pages; `made` are the pages that were made so far. `make` takes milliseconds and reads
+    files: call it in a thread.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class Documentation:
 
     @property
     def ui_path(self) -> str | None:
-        """The full path of Swagger UI, or None where it is off."""
+        """The full path of Swagger UI, or None if it is switched off."""
         return None if self._ui_path is None else f"{self._base_path}{self._ui_path}/"
 
     def make(self, path: str) -> Page:
-        """The page of one of the paths, made anew and kept."""
+        """Make the page of one of the paths, and keep it in `made`."""
         page = self.made[path] = Page(self._make(path))
         return page
 
@@ -160,7 +160,7 @@ _CROSS_ORIGIN: RawHeaders = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"ETag"),
 ]
-# Tools that read the contract send headers of their own with it.
+# Tools that request the contract may send headers of their own.
 _PREFLIGHT: RawHeaders = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"GET, HEAD"),
@@ -191,7 +191,7 @@ def _page(body: bytes, media_type: bytes) -> Answer:
 
 
 def _cached(body: bytes, hashed: str, media_type: bytes, more: RawHeaders) -> Answer:
-    """An answer that caches may keep, but have to ask for again before each use: a new release shows at once."""
+    """An answer that caches may store but must revalidate before each use, so that a new release shows at once."""
     headers = [
         (b"content-type", media_type),
         (b"content-length", b"%d" % len(body)),
@@ -202,7 +202,7 @@ def _cached(body: bytes, hashed: str, media_type: bytes, more: RawHeaders) -> An
 
 
 def _assets() -> Path:
-    """Where the package flask-swagger-ui keeps the released files of Swagger UI; nothing of it is imported."""
+    """The folder in which the package flask-swagger-ui has the files of Swagger UI; the package is not imported."""
     spec = find_spec("flask_swagger_ui")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("Swagger UI needs the package flask-swagger-ui.")

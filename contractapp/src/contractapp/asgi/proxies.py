@@ -1,8 +1,9 @@
-"""Reverse proxies: an ASGI layer that shows the application each request as its client made it.
+"""Reverse proxies: an ASGI layer that restores the client address, scheme, host and path that the client used.
 
-`X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are believed of trusted peers alone. RFC 7239's `Forwarded` is not
-read: a proxy that sets one family hands on the other as the client sent it, so that whoever reads both can be lied to.
-A server must not read these headers itself: uvicorn does unless started with `--no-proxy-headers`.
+`X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are read only if a trusted proxy sent the request. The header
+`Forwarded` (RFC 7239) is not read: a proxy that sets one kind of headers passes on the other kind as the client sent
+it, so an application that read both could be deceived. The server must not read these headers itself: uvicorn does,
+unless it is started with `--no-proxy-headers`.
 """
 
 import re
@@ -18,43 +19,43 @@ _Network = IPv4Network | IPv6Network
 _FOR, _PROTO, _HOST, _PREFIX = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"
 _PORTS = {"http": 80, "https": 443}
 
-# Of one header, the last so many items are read: there are not more proxies, and to read 60,000 takes 75 ms.
+# Only the last items of a header are read: a request does not pass more proxies, and reading 60,000 items takes 75 ms.
 _MAX_PROXIES = 50
 
 _IS_HOST = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
-# Plain segments only: neither `//`, which would lead to another host, nor dots, nor anything to decode.
+# Plain segments only: no `//`, which would lead to another host, no dot segments, and nothing to decode.
 _IS_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 
 
 def trusted_proxies(addresses: Iterable[str]) -> Callable[[ASGIApp], ASGIApp]:
-    """A layer that shows the application each request as its client made it, where named proxies handed it on.
+    """An ASGI layer that restores the client address, scheme, host and path of requests through trusted proxies.
 
-    It reads `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` of these proxies, and of nobody else.
-    Put it around everything else: `served = trusted_proxies(["10.0.0.0/8"])(app)`.
+    It reads `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` only if one of these proxies sent the request.
+    Put it around all other layers: `served = trusted_proxies(["10.0.0.0/8"])(app)`.
 
     Args:
-        addresses: IPv4 or IPv6 addresses and networks, such as `127.0.0.1` and `10.0.0.0/8`. `*` is whoever connects,
-            for servers that only a proxy can reach; the addresses that this proxy names are not trusted.
+        addresses: IPv4 or IPv6 addresses and networks, such as `127.0.0.1` and `10.0.0.0/8`. `*` trusts every peer,
+            for servers that only a proxy can reach; it does not trust the addresses in `X-Forwarded-For`.
 
     Returns:
         A function that takes an ASGI application and returns one.
 
     Raises:
-        ValueError: One of them is neither an address nor a network.
+        ValueError: An item of `addresses` is neither an address nor a network.
     """
     addresses = frozenset(addresses)
     networks = tuple(ip_network(address) for address in sorted(addresses - {"*"}))
-    return partial(_TrustedProxies, networks=networks, everyone="*" in addresses)
+    return partial(_TrustedProxies, networks=networks, trust_all="*" in addresses)
 
 
 class _TrustedProxies:
-    def __init__(self, app: ASGIApp, *, networks: Sequence[_Network], everyone: bool) -> None:
+    def __init__(self, app: ASGIApp, *, networks: Sequence[_Network], trust_all: bool) -> None:
         self._app = app
         self._networks = networks
-        self._everyone = everyone
+        self._trust_all = trust_all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (self._everyone or self._trusts(_address((scope.get("client") or ("",))[0]))):
+        if scope["type"] == "http" and (self._trust_all or self._trusts(_address((scope.get("client") or ("",))[0]))):
             scope = self._as_sent(scope)
         await self._app(scope, receive, send)
 
@@ -63,25 +64,25 @@ class _TrustedProxies:
 
     def _as_sent(self, scope: Scope) -> Scope:
         """The scope as it would be if the client had connected without proxies."""
-        told: dict[bytes, list[str]] = {_FOR: [], _PROTO: [], _HOST: [], _PREFIX: []}
+        forwarded: dict[bytes, list[str]] = {_FOR: [], _PROTO: [], _HOST: [], _PREFIX: []}
         for name, value in scope["headers"]:
-            if name in told:
+            if name in forwarded:
                 parts = value.decode("latin-1").rsplit(",", _MAX_PROXIES)[-_MAX_PROXIES:]
-                told[name] += [item for item in (part.strip() for part in parts) if item]
-        client, proxies = self._client(told[_FOR])
+                forwarded[name] += [item for item in (part.strip() for part in parts) if item]
+        client, proxies = self._client(forwarded[_FOR])
         changed = dict(scope)
         if client is not None:
             changed["client"] = (str(client), 0)
-        proto = _outermost(told[_PROTO], proxies).lower()
+        proto = _outermost(forwarded[_PROTO], proxies).lower()
         if proto in _PORTS:
             changed["scheme"] = proto
-        host = _IS_HOST.fullmatch(_outermost(told[_HOST], proxies))
+        host = _IS_HOST.fullmatch(_outermost(forwarded[_HOST], proxies))
         if host:
             port = int(host["port"] or _PORTS.get(changed["scheme"], 0))
             changed["server"] = (host["host"].strip("[]"), port)
             headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
             changed["headers"] = [(b"host", host[0].encode()), *headers]
-        prefix = "".join(item.rstrip("/") for item in told[_PREFIX][-proxies:])
+        prefix = "".join(item.rstrip("/") for item in forwarded[_PREFIX][-proxies:])
         if _IS_PREFIX.fullmatch(prefix):
             changed["root_path"] = prefix + scope.get("root_path", "")
             changed["path"] = prefix + scope["path"]
@@ -90,10 +91,10 @@ class _TrustedProxies:
         return changed
 
     def _client(self, forwarded: Sequence[str]) -> tuple[_Address | None, int]:
-        """The nearest address that is not a trusted proxy's, and how many trusted proxies the request came through.
+        """The nearest address that is not of a trusted proxy, and the number of trusted proxies on the way.
 
-        Each proxy appends the address that it was connected from: what stands before an untrusted address was written
-        by a client, or by a proxy that is not trusted.
+        Each proxy appends the address of its own client: the items before an untrusted address were written by a client
+        or by an untrusted proxy.
         """
         client = None
         for proxies, text in enumerate(reversed(forwarded), 1):
@@ -107,7 +108,7 @@ class _TrustedProxies:
 
 
 def _outermost(values: Sequence[str], proxies: int) -> str:
-    """The value of the trusted proxy nearest to the client."""
+    """The value that the trusted proxy nearest to the client wrote."""
     return values[-min(proxies, len(values))] if values else ""
 
 

@@ -1,4 +1,4 @@
-"""The command that compares two files: what it is given, what it prints, how it ends."""
+"""The command that compares two files: its arguments, output and exit status."""
 
 import sys
 from argparse import ArgumentParser
@@ -11,10 +11,12 @@ from contractapp.compile.document import ContractError, read_document, require_o
 
 
 def last_release(folder: Path) -> Path:
-    """The contract of the highest version in a folder of released ones, each named for its version (`1.10.0.yaml`).
+    """The contract with the highest version in a folder of released contracts, each named for its version.
+
+    Such a name is `1.10.0.yaml`.
 
     Raises:
-        ContractError: There is none.
+        ContractError: The folder has no such contract.
     """
     released = {path: [int(part) for part in path.stem.split(".")] for path in folder.iterdir() if _is_release(path)}
     if not released:
@@ -26,17 +28,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m contractapp.compat RELEASED CONTRACT`: prints each change, breaking ones first.
 
     Args:
-        arguments: What follows the command; that of the process unless given.
+        arguments: The arguments of the command; by default those of the process.
 
     Returns:
-        The exit status: 0; 1 where a change breaks clients and `info.version` has no higher major number than the
-        released one; 2 where a contract cannot be compared, with a sentence on the standard error.
+        The exit status: 1 if a change breaks clients and the major number of `info.version` is not higher than that of
+        the released contract; 2 if a contract cannot be compared, with a sentence on the standard error; 0 otherwise.
     """
     parser = ArgumentParser(prog="contractapp.compat", description="Compare a contract with a released one.")
     parser.add_argument(
-        "released", type=Path, help="a contract, or a folder of them named for their versions: the latest counts"
+        "released",
+        type=Path,
+        help="the released contract, or a folder of contracts named for their versions, of which the latest is used",
     )
-    parser.add_argument("contract", type=Path, help="the contract as it is now")
+    parser.add_argument("contract", type=Path, help="the current contract")
     given = parser.parse_args(arguments)
     try:
         released = last_release(given.released) if given.released.is_dir() else given.released

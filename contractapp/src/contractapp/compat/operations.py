@@ -1,4 +1,4 @@
-"""Two contracts compared operation by operation: what clients send, and what they are answered."""
+"""Compares two contracts operation by operation: the requests that clients may send, and the responses."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,12 +10,12 @@ from contractapp.compile.schema import Direction
 
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
 
-# What is said of a schema, by its direction and by whether the change is compatible.
-_SAID = {
+# The phrase for a changed schema, by its direction and by whether the change is compatible.
+_PHRASES = {
     ("request", "yes"): "takes more than before",
     ("request", "no"): "takes less than before",
     ("response", "yes"): "is narrower than before",
-    ("response", "no"): "may be what it was not before",
+    ("response", "no"): "is wider than before",
     ("request", "unknown"): "has changed in a way that cannot be shown to be compatible",
     ("response", "unknown"): "has changed in a way that cannot be shown to be compatible",
 }
@@ -26,7 +26,7 @@ class Change(NamedTuple):
 
     Attributes:
         breaking: Whether a client of the old contract may fail on the new one.
-        sentence: What has changed, such as `GET /notes takes the new optional query parameter limit.`
+        sentence: The change in words, such as `GET /notes takes the new optional query parameter limit.`
     """
 
     breaking: bool
@@ -37,14 +37,14 @@ class Change(NamedTuple):
 
 
 def compare(old: Document, new: Document) -> list[Change]:
-    """Every change from the old contract to the new one, breaking ones first, then in the order of the alphabet.
+    """Every change from the old contract to the new one, breaking ones first, then in alphabetical order.
 
     Args:
-        old: An OpenAPI 3.0 document, as `json.load` or `yaml.safe_load` gives it.
-        new: Another one.
+        old: An OpenAPI 3.0 document, as returned by `json.load` or `yaml.safe_load`.
+        new: The other document.
 
     Raises:
-        ContractError: One of them is not OpenAPI 3.0, or has a reference that leads nowhere.
+        ContractError: One of them is not OpenAPI 3.0, or has a reference that points to nothing.
     """
     for document, name in ((old, "The old contract"), (new, "The new contract")):
         require_openapi_30(document, name)
@@ -70,10 +70,12 @@ def _servers(old: Document, new: Document) -> Iterator[Change]:
 
 
 def _schemes(old: Document, new: Document) -> Iterator[Change]:
-    """What a client has to show under a name; which of them an operation asks for is said there."""
+    """Changes of the security schemes. Changes of an operation's requirements belong to the operation."""
     before, after = (document.get("components", {}).get("securitySchemes", {}) for document in (old, new))
     for name in before.keys() & after.keys():
-        one, other = ({**_found(root, side[name]), "description": ""} for root, side in ((old, before), (new, after)))
+        one, other = (
+            {**_resolved(root, side[name]), "description": ""} for root, side in ((old, before), (new, after))
+        )
         if one != other:
             yield Change(True, f"The security scheme {name} has changed.")
 
@@ -99,7 +101,7 @@ class _Operation:
         before = self.before.get("security", self.old.get("security", []))
         after = self.after.get("security", self.new.get("security", []))
         if before != after:
-            met = all(any(_asks_no_more(other, one) for other in after or [{}]) for one in before or [{}])
+            met = all(any(_is_met_by(other, one) for other in after or [{}]) for one in before or [{}])
             yield Change(not met, f"{self.name} asks for {shown(after)} of its callers, before for {shown(before)}.")
 
     def _parameters(self) -> Iterator[Change]:
@@ -118,9 +120,9 @@ class _Operation:
         if before.get("required", False) != after.get("required", False):
             now = after.get("required", False)
             yield Change(now, f"{self.name}: {called} is now {'required' if now else 'optional'}.")
-        if _written(before) != _written(after):
+        if _serialisation(before) != _serialisation(after):
             yield Change(True, f"{self.name}: {called} is written in another style.")
-        was, now = _found(self.old, before.get("schema", {})), _found(self.new, after.get("schema", {}))
+        was, now = _resolved(self.old, before.get("schema", {})), _resolved(self.new, after.get("schema", {}))
         if was.get("default") != now.get("default"):
             yield Change(
                 True, f"{self.name}: the default of {called} was {was.get('default')} and is {now.get('default')}."
@@ -129,9 +131,9 @@ class _Operation:
         yield from self._contents(called, before.get("content", {}), after.get("content", {}), "request")
 
     def _body(self) -> Iterator[Change]:
-        before = _found(self.old, self.before.get("requestBody", {}))
-        after = _found(self.new, self.after.get("requestBody", {}))
-        yield from self._elsewhere("the body", before, after)
+        before = _resolved(self.old, self.before.get("requestBody", {}))
+        after = _resolved(self.new, self.after.get("requestBody", {}))
+        yield from self._reference("the body", before, after)
         if before.get("required", False) != after.get("required", False):
             now = after.get("required", False)
             yield Change(now, f"{self.name}: the body is now {'required' if now else 'optional'}.")
@@ -150,8 +152,8 @@ class _Operation:
                 yield from self._response(status, before[known], response)
 
     def _response(self, status: str, before: Document, after: Document) -> Iterator[Change]:
-        one, other = _found(self.old, before), _found(self.new, after)
-        yield from self._elsewhere(f"the answer {status}", one, other)
+        one, other = _resolved(self.old, before), _resolved(self.new, after)
+        yield from self._reference(f"the answer {status}", one, other)
         yield from self._contents(f"the answer {status}", one.get("content", {}), other.get("content", {}), "response")
         yield from self._headers(status, one.get("headers", {}), other.get("headers", {}))
         yield from self._links(status, one.get("links", {}), other.get("links", {}))
@@ -162,9 +164,9 @@ class _Operation:
         for header in after.keys() - before.keys():
             yield Change(False, f"{self.name}: the answer {status} has the new header {header}.")
         for header in before.keys() & after.keys():
-            one, other = _found(self.old, before[header]), _found(self.new, after[header])
+            one, other = _resolved(self.old, before[header]), _resolved(self.new, after[header])
             called = f"the header {header} of the answer {status}"
-            yield from self._elsewhere(called, one, other)
+            yield from self._reference(called, one, other)
             if one.get("required", False) != other.get("required", False):
                 now = other.get("required", False)
                 yield Change(not now, f"{self.name}: {called} is now {'always there' if now else 'optional'}.")
@@ -180,8 +182,8 @@ class _Operation:
             if one != other:
                 yield Change(True, f"{self.name}: the link {link} of the answer {status} leads elsewhere.")
 
-    def _elsewhere(self, called: str, before: Document, after: Document) -> Iterator[Change]:
-        """What a reference into another file leads to is not read: one that has changed may lead anywhere."""
+    def _reference(self, called: str, before: Document, after: Document) -> Iterator[Change]:
+        """Files that a reference points to are not read, so that a changed reference counts as breaking."""
         if before.get("$ref") != after.get("$ref"):
             yield Change(True, f"{self.name}: {called} is now described elsewhere, which cannot be compared.")
 
@@ -195,10 +197,10 @@ class _Operation:
             yield from self._schema(called, *schemas, direction)
 
     def _schema(self, called: str, before: Document, after: Document, direction: Direction) -> Iterator[Change]:
-        for found in differences(self.old, before, self.new, after, direction):
-            where = called + (f" at {found.place}" if found.place else "")
-            verdict = found.is_wider if direction == "request" else found.is_narrower
-            yield Change(verdict != "yes", f"{self.name}: {where} {_SAID[direction, verdict]}: {found.words}.")
+        for difference in differences(self.old, before, self.new, after, direction):
+            where = called + (f" at {difference.place}" if difference.place else "")
+            verdict = difference.is_wider if direction == "request" else difference.is_narrower
+            yield Change(verdict != "yes", f"{self.name}: {where} {_PHRASES[direction, verdict]}: {difference.words}.")
 
 
 def _operations(document: Document) -> dict[str, Document]:
@@ -206,7 +208,7 @@ def _operations(document: Document) -> dict[str, Document]:
     for path, written in document["paths"].items():
         if path.startswith("x-"):
             continue
-        item = _found(document, written)
+        item = _resolved(document, written)
         if "$ref" in item:
             found[f"{path}, as {item['$ref']} has it,"] = {"parameters": []}
         for method in METHODS:
@@ -219,7 +221,7 @@ def _operations(document: Document) -> dict[str, Document]:
 def _parameters(document: Document, operation: Document) -> dict[tuple[str, str], Document]:
     found = {}
     for item in operation["parameters"]:
-        parameter = _found(document, item)
+        parameter = _resolved(document, item)
         found[parameter.get("in", "some"), parameter.get("name", item.get("$ref"))] = parameter
     return found
 
@@ -233,32 +235,32 @@ def _statuses(operation: Document) -> dict[str, Document]:
     }
 
 
-def _found(document: Document, node: Any) -> Document:
-    """The node, or what its reference leads to; one into another file is compared by its text."""
+def _resolved(document: Document, node: Any) -> Document:
+    """The node, or the node to which its reference points; a reference into another file stays as it is."""
     try:
-        found: Document = resolve(document, node)
+        target: Document = resolve(document, node)
     except Unsupported:
         return dict(node)
-    return found
+    return target
 
 
 def _is_success(status: str) -> bool:
     return status < "400"
 
 
-def _asks_no_more(requirement: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether who meets the other security requirement meets this one."""
+def _is_met_by(requirement: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether every client that meets the other security requirement meets this one too."""
     return all(name in other and set(scopes) <= set(other[name]) for name, scopes in requirement.items())
 
 
-def _written(parameter: Document) -> tuple[str, bool, list[str]]:
-    """How a parameter is written (OpenAPI 3.0.3, section 4.7.12.2): style, whether exploded, or as which media type."""
+def _serialisation(parameter: Document) -> tuple[str, bool, list[str]]:
+    """How a parameter is serialised (OpenAPI 3.0.3, section 4.7.12.2): style, explode, and media types of `content`."""
     style = parameter.get("style", "form" if parameter.get("in") in {"query", "cookie"} else "simple")
     return style, parameter.get("explode", style == "form"), list(parameter.get("content", {}))
 
 
 def _destination(document: Document, link: Document) -> str:
-    found = _found(document, link)
+    found = _resolved(document, link)
     named = [found.get(name) for name in ("operationId", "operationRef", "$ref")]
     return json.dumps([*named, found.get("parameters", {})], default=str)
 

@@ -1,4 +1,4 @@
-"""Two schemas compared by what they admit: where they differ, and which of them admits more."""
+"""Compares two schemas by the values that they accept: where they differ, and which of them accepts more."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,10 @@ Document = Mapping[str, Any]
 
 
 class Difference(NamedTuple):
-    """One place at which two schemas differ; `is_wider` and `is_narrower` tell what became of the set of its values."""
+    """One place at which two schemas differ.
+
+    `is_wider` tells whether the new schema accepts all values of the old one there, `is_narrower` the reverse.
+    """
 
     place: str
     is_wider: Verdict
@@ -26,15 +29,15 @@ class Difference(NamedTuple):
 def differences(
     old: Document, was: Document, new: Document, now: Document, direction: Direction
 ) -> Iterator[Difference]:
-    """What differs between a schema of the old document and one of the new."""
+    """The differences between a schema of the old document and one of the new document."""
     if inlined(was, old) == inlined(now, new):
         return
     try:
         one, other = Validator(was, old, direction).json_schema, Validator(now, new, direction).json_schema
         yield from _compared(one, other)
-    except (Unsupported, ContractError, ValueError) as error:  # of ValueError are the faults that jsonschema-rs finds
-        said = str(error).partition("\n")[0]
-        yield Difference("", "unknown", "unknown", f"it cannot be read, {said}")
+    except (Unsupported, ContractError, ValueError) as error:  # jsonschema-rs raises ValueError for an invalid schema
+        reason = str(error).partition("\n")[0]
+        yield Difference("", "unknown", "unknown", f"it cannot be read, {reason}")
 
 
 def _compared(one: Document, other: Document) -> Iterator[Difference]:
@@ -46,26 +49,26 @@ def _compared(one: Document, other: Document) -> Iterator[Difference]:
 
 
 def covers(wider: Document, narrower: Document) -> Verdict:
-    """Whether the one admits every value of the other."""
+    """Whether `wider` accepts every value that `narrower` accepts."""
     verdict = str(canonical(wider).covers(canonical(narrower))).rpartition(".")[2].lower()
     return "yes" if verdict == "yes" else "no" if verdict == "no" else "unknown"
 
 
 def _places(was: Any, now: Any, place: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """The smallest places at which two schemas differ: a change of a member is told there, once."""
+    """The smallest places at which two schemas differ: a change of a member is reported at the member only."""
     if was == now:
         return
     objects = was.get("type") == now.get("type") == "object" and was.get("properties") and now.get("properties")
     arrays = was.get("type") == now.get("type") == "array" and was.get("items") and now.get("items")
     if objects:
         rest = [{key: value for key, value in side.items() if key != "properties"} for side in (was, now)]
-        ours, theirs = was["properties"], now["properties"]
-        if rest[0] == rest[1] and ours.keys() == theirs.keys():
-            for name in sorted(ours):
-                yield from _places(ours[name], theirs[name], f"{place}/{name}")
+        old, new = was["properties"], now["properties"]
+        if rest[0] == rest[1] and old.keys() == new.keys():
+            for name in sorted(old):
+                yield from _places(old[name], new[name], f"{place}/{name}")
             return
-        # What is not about the common members is told for the object; they are compared one by one.
-        common = ours.keys() & theirs.keys()
+        # Common members are compared one by one; all other differences are reported for the object.
+        common = old.keys() & new.keys()
         shells = [
             {
                 **side,
@@ -75,7 +78,7 @@ def _places(was: Any, now: Any, place: str = "") -> Iterator[tuple[str, tuple[An
         ]
         yield place, (shells[0], shells[1])
         for name in sorted(common):
-            yield from _places(ours[name], theirs[name], f"{place}/{name}")
+            yield from _places(old[name], new[name], f"{place}/{name}")
     elif arrays and {**was, "items": 0} == {**now, "items": 0}:
         yield from _places(was["items"], now["items"], f"{place}/*")
     else:
@@ -83,13 +86,13 @@ def _places(was: Any, now: Any, place: str = "") -> Iterator[tuple[str, tuple[An
 
 
 def canonical(schema: Any) -> jsonschema_rs.CanonicalSchema:
-    """The schema in the form that knows containment."""
-    # Under draft 4 jsonschema-rs 0.60 leaves bounds of integers undecided.
+    """The schema in the canonical form of jsonschema-rs, whose method `covers` decides containment."""
+    # For draft 4, jsonschema-rs 0.60 does not compare bounds of integers.
     return jsonschema_rs.canonicalize({**_draft_7(schema), "$schema": "http://json-schema.org/draft-07/schema#"})
 
 
 def _draft_7(schema: Any) -> Any:
-    """The draft 4 schema with its exclusive bounds as draft 7 writes them."""
+    """The draft 4 schema with its exclusive bounds in the notation of draft 7."""
     if isinstance(schema, list):
         return [_draft_7(member) for member in schema]
     if not isinstance(schema, Mapping):
@@ -102,9 +105,9 @@ def _draft_7(schema: Any) -> Any:
 
 
 def inlined(schema: Any, root: Any = None, seen: tuple[str, ...] = ()) -> Any:
-    """The schema with its references in place; one into another file and one without end stay.
+    """The schema with its references replaced by their targets, except recursive ones and ones into other files.
 
-    `root` is the document in which they are found, the schema itself unless given.
+    `root` is the document that the references point into; by default the schema itself.
     """
     root = schema if root is None else root
     if isinstance(schema, list):
@@ -121,7 +124,7 @@ def inlined(schema: Any, root: Any = None, seen: tuple[str, ...] = ()) -> Any:
 
 
 def _words(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The keywords that differ, in the order of the alphabet."""
+    """The keywords that differ, in alphabetical order."""
     words = []
     for key in sorted(was.keys() | now.keys()):
         if was.get(key) == now.get(key):

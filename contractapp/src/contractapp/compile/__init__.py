@@ -1,1 +1,1 @@
-"""From the text of a contract to tables: what is worked out once, at start-up."""
+"""Compiles the contract into tables, once, at start-up."""

@@ -1,4 +1,4 @@
-"""Request bodies: read up to the limit, by the media type that the contract names (RFC 9110, section 8), checked."""
+"""Request bodies: read up to the limit, and checked with the schema of their media type (RFC 9110, section 8)."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 _decode = msgspec.json.Decoder().decode
 
-_MAX_DIGITS = 18  # of a Content-Length; Python refuses to read one of 5,000
+_MAX_DIGITS = 18  # of a Content-Length; Python's int() raises an error for 5,000 digits
 
 
 class Entity(NamedTuple):
-    """What the headers say of a body."""
+    """What the headers of a request say about its body."""
 
     content_type: str | None
     length: int | None
@@ -27,7 +27,7 @@ class Entity(NamedTuple):
 
 
 class RequestBody:
-    """The body of one operation compiled: media types it reads, and a validator for each."""
+    """The compiled request body of one operation: its media types, with a validator for each."""
 
     def __init__(self, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
         self.required: bool = definition.get("required", False)
@@ -42,13 +42,13 @@ class RequestBody:
         self._accepted = " or ".join(self.validators)
 
     def check_media_type(self, entity: Entity) -> Validator | None:
-        """The validator for the body announced, None where there is none; refuses with 415."""
+        """The validator for the announced body, None if none is announced; raises `UnsupportedMediaType` (415)."""
         if entity.content_type is None:
             if entity.present:
                 raise self._untyped()
             return None
         validator = self.validators.get(entity.content_type)
-        if validator is not None:  # written as in the contract, and without parameters
+        if validator is not None:  # written as in the contract, without parameters
             return validator
         media_type, parameters = parse_media_type(entity.content_type)
         validator = self.validators.get(media_type)
@@ -59,12 +59,12 @@ class RequestBody:
         return validator
 
     def read(self, content: bytes, validator: Validator | None, faults: list[Fault]) -> Any:
-        """The decoded body; what is wrong with it is added to the faults."""
+        """The decoded body; adds what is wrong with it to `faults`."""
         if not content:
             if self.required:
                 faults.append(Fault("body", "", "is required"))
-            return {}  # what Connexion hands to a handler whose optional body did not come
-        if validator is None:  # HTTP/2 announces no body
+            return {}  # as Connexion does when an optional body is missing
+        if validator is None:  # over HTTP/2 a body need not be announced
             raise self._untyped()
         try:
             value = _decode(content)
@@ -87,12 +87,12 @@ class RequestBody:
 def _is_valid(validator: Validator, value: Any) -> bool:
     try:
         return validator.is_valid(value)
-    except ValueError:  # jsonschema-rs gives up at 255 levels, and says so again in faults()
+    except ValueError:  # jsonschema-rs raises it at 255 levels of nesting; faults() reports this
         return False
 
 
 def _json_reason(error: ValueError) -> str:
-    # msgspec's sentences name the position and the rule; the integers and floats it refuses end in a path.
+    # msgspec's messages give the position and the rule. Those about integers and floats end in a path, which is cut.
     text = str(error).partition(" - at `")[0]
     return "is not JSON: " + text.removeprefix("JSON is malformed: ")
 
@@ -103,7 +103,7 @@ def is_json(media_type: str) -> bool:
 
 
 def parse_media_type(value: str) -> tuple[str, Mapping[str, str]]:
-    """Type in lower case and parameters by lower-case name, quotes taken off (RFC 9110, section 8.3.1)."""
+    """The type in lower case, and the unquoted parameters by lower-case name (RFC 9110, section 8.3.1)."""
     media_type, *rest = value.split(";")
     parameters = {}
     for item in rest:
@@ -115,7 +115,7 @@ def parse_media_type(value: str) -> tuple[str, Mapping[str, str]]:
 
 
 def entity_of(headers: RawHeaders, max_body_bytes: int) -> Entity:
-    """What the headers announce; refuses a body over the limit, a content coding, more than one Content-Type."""
+    """The body that the headers announce; refuses one over the limit, a content coding, and two Content-Types."""
     content_type: str | None = None
     length: int | None = None
     chunked = doubled = coded = False
@@ -143,7 +143,7 @@ def entity_of(headers: RawHeaders, max_body_bytes: int) -> Entity:
 
 
 async def read_body(receive: Receive, max_body_bytes: int, timeout_seconds: float) -> bytes:
-    """The whole body; refuses it beyond the limit (413) or the time (408)."""
+    """The whole body; raises `ContentTooLarge` (413) over the limit and `RequestTimeout` (408) after the time."""
     try:
         async with asyncio.timeout(timeout_seconds):
             return await _read(receive, max_body_bytes)
@@ -153,11 +153,11 @@ async def read_body(receive: Receive, max_body_bytes: int, timeout_seconds: floa
 
 async def _read(receive: Receive, max_body_bytes: int) -> bytes:
     content, more = b"", True
-    buffer = bytearray()  # and no list: a client may send a byte at a time
+    buffer = bytearray()  # not a list of chunks: a client may send one byte at a time
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            # A client that went away reads no answer; one whose framing the server refused midway does.
+            # A client that disconnected does not read this answer; one whose framing the server refused does.
             raise InvalidRequest(errors=[Fault("body", "", "did not arrive whole")])
         more = message.get("more_body", False)
         content = message.get("body", b"")

@@ -1,4 +1,4 @@
-"""The contract as a document: its references resolved, and published as it was written."""
+"""The contract as a document: reads it, resolves its references, and publishes it as it was written."""
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -12,7 +12,7 @@ import yaml
 
 
 class ContractError(Exception):
-    """A contract that cannot be served, or that does not fit its handlers.
+    """A contract that cannot be served, or that does not match its handlers.
 
     Attributes:
         faults: One sentence for each thing that is wrong, as a tuple.
@@ -24,7 +24,7 @@ class ContractError(Exception):
 
 
 class Unsupported(Exception):  # not an error: the operation is left to stock Connexion
-    """A feature of an operation that the compiler does not know."""
+    """A feature of an operation that the compiler does not support."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,24 +38,24 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read_document(path: Path) -> Any:
-    """The document in a file, YAML or JSON, each key a string. Raises `ContractError` with one sentence."""
+    """The document in a YAML or JSON file, with string keys. Raises `ContractError` if it cannot be read."""
     try:
-        return _with_string_keys(yaml.load(path.read_text("utf-8"), _Loader))  # noqa: S506  # a safe one
+        return _with_string_keys(yaml.load(path.read_text("utf-8"), _Loader))  # noqa: S506  # _Loader is a SafeLoader
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ContractError([f"{path} cannot be read: {' '.join(str(error).split())}"]) from error
 
 
 def require_openapi_30(document: Any, name: str) -> None:
-    """Raise `ContractError` unless the document is OpenAPI 3.0; `name` is how the sentence calls it."""
-    known = document if isinstance(document, Mapping) else {}
-    version = f"OpenAPI {known['openapi']}" if "openapi" in known else f"Swagger {known.get('swagger')}"
+    """Raise `ContractError` unless the document is OpenAPI 3.0; its sentence calls the document `name`."""
+    members = document if isinstance(document, Mapping) else {}
+    version = f"OpenAPI {members['openapi']}" if "openapi" in members else f"Swagger {members.get('swagger')}"
     if not version.startswith("OpenAPI 3.0"):
-        said = version if known.keys() & {"openapi", "swagger"} else "no OpenAPI"
-        raise ContractError([f"{name} is {said}: only OpenAPI 3.0 is read."])
+        kind = version if members.keys() & {"openapi", "swagger"} else "not OpenAPI"
+        raise ContractError([f"{name} is {kind}: only OpenAPI 3.0 is read."])
 
 
 def resolve(document: Mapping[str, Any], node: Any) -> Any:
-    """The node, or what its `$ref` points to within the document."""
+    """The node, or the node of the document to which its `$ref` points."""
     seen = set()
     while isinstance(node, Mapping) and "$ref" in node:
         reference = node["$ref"]
@@ -85,9 +85,9 @@ def dangling(document: Mapping[str, Any]) -> list[str]:
 
 
 class Published:
-    """The document as clients get it: `$ref`s and prose as written, `servers` naming the path where it is served.
+    """The document as clients get it: as written, except that `servers` is the path at which the API is served.
 
-    It is written once, with a mark in the place of that path: writing YAML takes milliseconds.
+    It is serialised once, with a placeholder for that path: serialising YAML takes milliseconds.
     """
 
     def __init__(self, document: Mapping[str, Any], write: Callable[[dict[str, Any]], bytes]) -> None:
@@ -98,8 +98,8 @@ class Published:
         self._hash = sha256(self._before + self._after)
 
     def at(self, path: str) -> tuple[bytes, str]:
-        """The document for clients that find the API at this path, and its hash (SHA-256, hexadecimal)."""
-        url = orjson.dumps(path or "/")  # a string of JSON is one of YAML, too
+        """The document for clients that reach the API at this path, and its SHA-256 hash in hexadecimal."""
+        url = orjson.dumps(path or "/")  # a JSON string is also a YAML string
         hashed = self._hash.copy()
         hashed.update(url)
         return b"".join((self._before, url, self._after)), hashed.hexdigest()
@@ -110,7 +110,7 @@ def as_json(document: dict[str, Any]) -> bytes:
 
 
 def as_yaml(document: dict[str, Any]) -> bytes:
-    # Three times as fast where PyYAML was built with libyaml, as its wheels are.
+    # CSafeDumper is three times as fast; it exists if PyYAML was built with libyaml, as its wheels are.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     written: str = yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True)
     return written.encode()
@@ -131,7 +131,7 @@ def _leads_somewhere(document: Mapping[str, Any], reference: str) -> bool:
 
 
 def follow(document: Mapping[str, Any], reference: str) -> Any:
-    """What a reference within the document points to, which may be another reference."""
+    """The node to which a reference within the document points; it may be another reference."""
     node: Any = document
     for segment in reference[2:].split("/"):
         key = unquote(segment).replace("~1", "/").replace("~0", "~")

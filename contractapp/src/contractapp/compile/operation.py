@@ -1,6 +1,6 @@
-"""One operation of the contract compiled: a request to checked arguments, a result to an answer.
+"""A compiled operation of the contract: converts a request to checked arguments, and a result to an answer.
 
-Whatever the compiler does not understand is `Unsupported`: that operation is left to stock Connexion.
+For a feature that it does not support, the compiler raises `Unsupported`: the operation is left to stock Connexion.
 """
 
 import inspect
@@ -15,12 +15,12 @@ from contractapp.compile.response import Responses
 from contractapp.compile.schema import Validator
 from contractapp.problems import Fault, InvalidRequest
 
-# Parameters that Connexion fills from elsewhere than the contract.
+# The argument in which Connexion passes its own context, which is not a parameter of the contract.
 _INJECTED = "context_"
 
 
 class CompiledOperation:
-    """Everything about an operation that does not change from request to request."""
+    """The data of an operation that is the same for all its requests."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class CompiledOperation:
     ) -> None:
         """Compile the operation at `path` and `method` (in lower case) of the document.
 
-        `argument_name` tells the handler's argument for the name of a parameter; `fallback` writes the JSON that
-        orjson does not.
+        `argument_name` converts the name of a parameter to the name of the handler's argument. `fallback` serialises
+        the values that orjson cannot.
         """
         self.name = name
         self.method = method.upper()
@@ -67,7 +67,7 @@ class CompiledOperation:
         self._bind_signature(definition, document)
 
     def check_body_headers(self, headers: Sequence[tuple[bytes, bytes]], max_body_bytes: int) -> Validator | None:
-        """The validator for the body that the headers announce; refuses with 413 or 415."""
+        """The validator for the body that the headers announce; raises the problem 413 or 415."""
         entity: Entity = entity_of(headers, max_body_bytes)
         return self.body.check_media_type(entity) if self.body else None
 
@@ -79,16 +79,16 @@ class CompiledOperation:
         content: bytes | None,
         validator: Validator | None,
     ) -> dict[str, Any]:
-        """The handler's keyword arguments; `InvalidRequest` with every fault of the request."""
+        """The handler's keyword arguments; raises `InvalidRequest` with all faults of the request."""
         faults: list[Fault] = []
         arguments = {}
         for text, (argument, parameter) in zip(path_values, self._path, strict=True):
             arguments[argument] = parameter.read(text, faults)
         if query_string or self._has_query:
             for name, value in self._query.read(query_string, faults).items():
-                taken_as = self._query_arguments.get(name)
-                if taken_as is not None:
-                    arguments[taken_as] = value
+                argument_name = self._query_arguments.get(name)
+                if argument_name is not None:
+                    arguments[argument_name] = value
         if self._headers.parameters:
             self._headers.check(headers, faults)
         if self.body is not None and content is not None:
@@ -122,7 +122,7 @@ class CompiledOperation:
         self._body_argument = body if self.body and (takes_any or body in signature.parameters) else None
 
     def signature_faults(self) -> list[str]:
-        """One sentence for each way in which the handler cannot take what the contract sends it."""
+        """One sentence for each argument of the handler that does not match the contract."""
         given = {argument for argument, _ in self._path}
         sometimes = set(self._query_arguments.values())
         always = given | {

@@ -1,4 +1,4 @@
-"""Path, query and header parameters: from the text of a request to typed, checked arguments."""
+"""Path, query and header parameters: converts the text of a request to typed, checked arguments."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from contractapp.compile.document import Unsupported, resolve
 from contractapp.compile.schema import Validator, pointer_to
 from contractapp.problems import MAX_ERRORS, Fault
 
-# Python refuses to read integers of more than 4300 digits; nobody means one of more than 400.
+# Python's int() raises an error for more than 4300 digits; no useful number has more than 400.
 MAX_NUMBER_LENGTH = 400
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
@@ -22,12 +22,12 @@ MISSING = object()
 
 
 def is_parameter(segment: str) -> bool:
-    """Whether a segment of a path template is one parameter and nothing else."""
+    """Whether a segment of a path template consists of exactly one parameter."""
     return segment.startswith("{") and segment.find("}") == len(segment) - 1
 
 
 class Parameter:
-    """One parameter compiled: its text decoded by type, then checked by its schema."""
+    """A compiled parameter: decodes its text by type, then checks the value with its schema."""
 
     def __init__(self, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
         self.name: str = definition["name"]
@@ -48,7 +48,7 @@ class Parameter:
         self._decode, self._expectation = _DECODERS[kind]
 
     def read(self, text: str, faults: list[Fault]) -> Any:
-        """The value; what is wrong with it is added to the faults."""
+        """The value; adds what is wrong with it to `faults`."""
         value = self._decode(text)
         if value is MISSING:
             faults.append(self.fault(self._expectation))
@@ -78,7 +78,7 @@ class Query:
         for pair in query_string.split(b"&"):
             if pair:
                 self._read_pair(pair, values, seen, faults)
-                if len(faults) >= MAX_ERRORS:  # no more are told, and 64 kB of them would take 100 ms
+                if len(faults) >= MAX_ERRORS:  # no more are reported, and checking 64 kB of them would take 100 ms
                     break
         faults.extend(p.fault("is required") for p in self._required if p.name not in seen)
         return values
@@ -106,7 +106,7 @@ class Query:
 
 
 class Headers:
-    """All header parameters of an operation: checked, and not passed on (as in Connexion)."""
+    """All header parameters of an operation: checked, but not passed to the handler (as in Connexion)."""
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self.parameters = {p.name.lower().encode(): p for p in parameters if p.name.lower() not in _RESERVED_HEADERS}

@@ -1,4 +1,4 @@
-"""From what a handler returns to what is sent: status, headers and bytes, held against the contract."""
+"""Converts what a handler returns to the status, headers and bytes that are sent, and checks them with the contract."""
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -19,7 +19,8 @@ from contractapp.compile.schema import Validator
 from contractapp.problems import MEDIA_TYPE, Problem
 
 _NO_BODY = frozenset({204, 304})
-# A subclass of dict (a MultiDict) may mean to be written in another way; a time without a zone is UTC, as in Connexion.
+# orjson must not serialise subclasses of dict, such as MultiDict, as plain dicts. A time without a zone is UTC, as in
+# Connexion.
 _JSON = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_NAIVE_UTC
 
 
@@ -28,7 +29,7 @@ class ContractBreach(Exception):  # named for the situation
 
 
 class _Documented(NamedTuple):
-    """What the contract says of one status of one operation."""
+    """What the contract documents for one status of one operation."""
 
     validators: Mapping[str, Validator]
     required_headers: frozenset[str]
@@ -37,7 +38,7 @@ class _Documented(NamedTuple):
 
 
 class Responses:
-    """The responses of one operation compiled."""
+    """The compiled responses of one operation."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Responses:
         self._media_types = {name: _MediaType(name) for name in ("application/json", *sorted(media_types))}
 
     def answer(self, result: Any, path: str) -> Answer:
-        """The answer for what a handler returned, relative `Location` and `Link` targets resolved against the path."""
+        """The answer for a handler's result. Relative targets of `Location` and `Link` are resolved against `path`."""
         if isinstance(result, WerkzeugResponse):
             return self._checked(from_werkzeug(result))
         if isinstance(result, ConnexionResponse):  # its body is serialised already
@@ -101,7 +102,7 @@ class Responses:
         return Answer(status, raw, body)
 
     def problem(self, problem: Problem) -> Answer:
-        """The answer for a problem that a handler raised, held against the contract."""
+        """The answer for a problem that a handler raised, checked with the contract."""
         members = self._problem_body(problem)
         answer = problem_answer(problem, members)
         if self._validate:
@@ -118,7 +119,7 @@ class Responses:
         try:
             self._check(answer.status, media_type if data else None, headers, data, answer.body)
         except ContractBreach:
-            if answer.stream is not None:  # it is not sent, so that nobody else would close it
+            if answer.stream is not None:  # it is not sent, so it has to be closed here
                 answer.stream.close()
             raise
         return answer
@@ -135,7 +136,7 @@ class Responses:
             return data if isinstance(data, bytes) else str(data).encode()
         try:
             return orjson.dumps(data, option=_JSON)
-        except TypeError:  # what orjson does not know (Decimal, integers over 64 bits, other keys) Flask's own does
+        except TypeError:  # Decimal, integers over 64 bits and keys that are not strings: Flask's JSON handles them
             return self._fallback(data)
 
     def _check(self, status: int, media_type: str | None, headers: set[str], data: Any, body: bytes) -> None:
@@ -155,14 +156,14 @@ class Responses:
             if documented.validators or status in _NO_BODY:
                 raise ContractBreach(f"{self._name} answered {status} as {base}, which the contract does not document.")
             return
-        if base in documented.json_types and not _holds(validator, data, body):
+        if base in documented.json_types and not _matches(validator, data, body):
             fault = next(iter(validator.faults(orjson.loads(body), "body")), None)
             where = f"{fault.pointer or '/'} {fault.detail}" if fault else "the body"
             raise ContractBreach(f"{self._name} answered {status} with a body that breaks the contract: {where}.")
 
 
 class _MediaType:
-    """A media type of responses; those that the contract names are made once, at start-up."""
+    """A media type of responses. Those in the contract are compiled once, at start-up."""
 
     __slots__ = ("as_header", "encoded", "is_json", "name")
 
@@ -177,7 +178,7 @@ _NOT_DECODED = object()
 
 
 def from_werkzeug(response: WerkzeugResponse) -> Answer:
-    """A Flask or Werkzeug response as it would go through WSGI."""
+    """The answer with the status, headers and body that a Flask or Werkzeug response has over WSGI."""
     if response.status_code in _NO_BODY:
         response.close()
         return Answer(response.status_code, _raw(response), b"")
@@ -243,7 +244,7 @@ def _from_connexion(response: ConnexionResponse) -> WerkzeugResponse:
 
 
 def _changed(response: WerkzeugResponse, status: int | None, headers: Mapping[str, str]) -> WerkzeugResponse:
-    """The response with the status and headers that stood beside it, as `Flask.make_response` does."""
+    """The response with the status and headers that the handler returned with it, as `Flask.make_response` does."""
     if status is not None:
         response.status_code = status
     response.headers.update(headers)
@@ -266,10 +267,10 @@ def _reference(name: str, value: str, path: str) -> str:
     return value
 
 
-def _holds(validator: Validator, data: Any, body: bytes) -> bool:
+def _matches(validator: Validator, data: Any, body: bytes) -> bool:
     if data is not _NOT_DECODED:
         try:
             return validator.is_valid(data)
-        except ValueError:  # values that are not plain JSON (dates, UUIDs): what is sent counts
+        except ValueError:  # values that are not plain JSON (dates, UUIDs): check the JSON that is sent
             pass
     return validator.is_valid(orjson.loads(body))

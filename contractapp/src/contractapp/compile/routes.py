@@ -1,6 +1,7 @@
-"""Which path belongs to which operations: the more specific segment first, no redirects, no guessing.
+"""Finds the operations of a path. The most specific template wins, segment by segment; there are no redirects.
 
-A literal segment goes before one that is partly a parameter (`{name}.json`), and that before a parameter.
+A literal segment is more specific than one that is partly a parameter (`{name}.json`), which is more specific than a
+parameter.
 """
 
 import re
@@ -12,7 +13,7 @@ from contractapp.compile.parameters import is_parameter
 
 
 class Route:
-    """One path of the contract; `None` stands for an operation that is left to stock Connexion."""
+    """One path of the contract. In `operations`, `None` is an operation that is left to stock Connexion."""
 
     __slots__ = ("allow", "operations", "template")
 
@@ -28,7 +29,7 @@ class Route:
 
 
 class Match(NamedTuple):
-    """A route and the text of its segments that are parameters, wholly or partly, in the order of the template."""
+    """A route, and the text of the segments that are or contain parameters, in the order of the template."""
 
     route: Route
     values: list[str]
@@ -114,17 +115,17 @@ class _Partial(tuple[str, ...]):
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Lower is more specific: more literal text, then fewer parameters."""
+        """A lower rank is more specific: more literal text, then fewer parameters."""
         return -sum(map(len, self)), len(self)
 
     def fits(self, segment: str) -> bool:
-        """Whether each parameter has at least one character; in a time that is linear in the segment's length."""
+        """Whether the segment matches, with at least one character for each parameter. Takes linear time."""
         first, *middle, last = self
         if not segment.startswith(first):
             return False
         end = len(segment) - len(last)
         position = len(first)
-        for text in middle:  # the leftmost place leaves most for the rest
+        for text in middle:  # the leftmost match leaves the most text for the rest
             found = segment.find(text, position + 1, end)
             if found < 0:
                 return False

@@ -1,6 +1,6 @@
-"""An OpenAPI 3.0 schema object as a validator, compiled once; every fault with its JSON pointer and a plain reason.
+"""Compiles an OpenAPI 3.0 schema object to a validator that reports each fault with its JSON pointer and a reason.
 
-Reasons name the rule that was broken, never the value that broke it.
+A reason names the rule that was broken, never the value.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,12 +37,12 @@ class Validator:
         self.is_valid: Callable[[Any], bool] = self._validator.is_valid
 
     def faults(self, value: Any, location: str, pointer: str = "") -> list[Fault]:
-        """What is wrong with the value, at most `MAX_ERRORS` faults in the order of their pointers."""
+        """The faults of the value, at most `MAX_ERRORS`, in the order of their pointers."""
         try:
             errors = list(islice(self._validator.iter_errors(value), MAX_ERRORS))
-        except ValueError:  # jsonschema-rs gives up at 255 levels
+        except ValueError:  # jsonschema-rs raises it at 255 levels of nesting
             return [Fault(location, pointer, "is nested too deeply")]
-        # One flaw may break several rules of its place (an empty text also fails its pattern): the first rule speaks.
+        # One flaw may break several rules at its place (an empty text also fails its pattern): report the first rule.
         found: dict[str, tuple[int, str]] = {}
         for error in errors:
             kind = error.kind
@@ -56,7 +56,7 @@ class Validator:
 
 
 class _Translation:
-    """OpenAPI 3.0 to JSON Schema draft 4, which it extends: `nullable`, `readOnly`, `writeOnly`, integer formats."""
+    """OpenAPI 3.0 schemas as JSON Schema draft 4: translates `nullable`, `readOnly`, `writeOnly`, integer formats."""
 
     def __init__(self, document: Schema, direction: Direction) -> None:
         self._document = document
@@ -64,7 +64,7 @@ class _Translation:
         self._hidden = "readOnly" if direction == "request" else "writeOnly"
 
     def components(self, root: Schema) -> dict[str, Any]:
-        """The component schemas that the root reaches, translated."""
+        """The translated component schemas that the root refers to, directly or indirectly."""
         found: dict[str, Any] = {}
         waiting = list(_references(root))
         while waiting:
@@ -104,7 +104,7 @@ class _Translation:
     def _properties(self, schema: Schema, result: dict[str, Any]) -> None:
         properties: Schema = schema.get("properties", {})
         hidden = {name for name, member in properties.items() if resolve(self._document, member).get(self._hidden)}
-        # Without it jsonschema-rs would not say which members are unknown.
+        # Without `properties`, jsonschema-rs would not report which members are unknown.
         if properties or result.get("additionalProperties") is False:
             result["properties"] = {
                 name: _NEVER if name in hidden else self.schema(member) for name, member in properties.items()
@@ -115,7 +115,7 @@ class _Translation:
 
 
 def pointer_to(*segments: str | int) -> str:
-    """The JSON pointer to these segments (RFC 6901), each shortened, the whole at most `MAX_POINTER_LENGTH` long."""
+    """The JSON pointer of these segments (RFC 6901), each shortened, at most `MAX_POINTER_LENGTH` characters long."""
     pointer = ""
     for segment in segments:
         pointer += "/" + shorten(str(segment)).replace("~", "~0").replace("/", "~1")
@@ -156,7 +156,7 @@ def _is_uuid(value: str) -> bool:
 
 
 def _reasons(name: str, limit: Any, path: list[str | int]) -> Iterable[tuple[str, str]]:
-    """Each place that one error is about, and what is wrong there."""
+    """The pointer and the reason of each fault that one error of jsonschema-rs describes."""
     if name == "additionalProperties" and limit:
         return [(pointer_to(*path, member), "is not a known member") for member in limit[:MAX_ERRORS]]
     if name == "required":

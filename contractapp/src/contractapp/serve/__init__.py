@@ -1,1 +1,1 @@
-"""The way of a request, from the tables that `compile` made."""
+"""Processes requests, using the tables that `compile` made."""

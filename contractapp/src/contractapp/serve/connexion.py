@@ -1,24 +1,24 @@
-"""Connexion from the inside: its middleware stack, the APIs added to it, its operations and its context variables.
+"""Connexion's internals: its middleware stack, the APIs added to it, its operations and its context variables.
 
-This is the one module that uses what Connexion does not promise. Each use, and why nothing promised does:
+This is the only module that uses Connexion's undocumented interfaces. Each of them, and why no documented one will do:
 
 - `AbstractRoutingAPI` walks a `Specification` as Connexion's own APIs do, so that operations, base paths and handlers
-  are found by the same rules. It hands out `AbstractOperation`; an `OpenAPIOperation` is one of OpenAPI 3, an
+  are found by the same rules. It passes an `AbstractOperation`; an `OpenAPIOperation` is one of OpenAPI 3, and an
   `OpenAPISpecification` its document.
-- `default_middlewares`, `middlewares`, `ExceptionMiddleware` and what `_middleware_app` wraps as `asgi_app` tell
-  whether a user's code stands between the contract and the handlers: Connexion has no way to ask.
-- `middleware_stack` and `_build_middleware_stack`: Connexion builds its stack at the first request, and two first
-  requests in two threads would build two.
-- `apis`: `FlaskApp.add_api` returns nothing; the document it loaded and the options that hold stand only there.
+- `default_middlewares`, `middlewares`, `ExceptionMiddleware`, and `asgi_app` of `_middleware_app` show whether the
+  user's middleware comes between the contract's and the handlers: Connexion has no documented way to ask.
+- `middleware_stack` and `_build_middleware_stack`: Connexion builds its stack at the first request; two first
+  requests in two threads would build it twice.
+- `apis`: `FlaskApp.add_api` returns nothing; the loaded document and the options in force are only found here.
 - `_load_spec_from_file`, `specification_dir`, `create_spec_validator`, `openapi_schema` and `RefResolutionError`:
-  Connexion stops at the first fault of a document, with an exception of another package; here each fault becomes a
-  sentence.
-- `pythonic`, `sanitized` and `flaskify_endpoint` name the arguments of handlers and the endpoints of Flask; copies of
-  them would drift.
-- `_context`, `_operation`, `_receive` and `_scope` are what `connexion.request` and `connexion.context` read; only
+  Connexion stops at the first fault of a document, with an exception of another package; this module makes a
+  sentence of each fault.
+- `pythonic`, `sanitized` and `flaskify_endpoint` make the names of handler arguments and of Flask endpoints; copies of
+  these functions would drift.
+- `_context`, `_operation`, `_receive` and `_scope`: `connexion.request` and `connexion.context` read them, and only
   Connexion's last middleware sets them.
 
-`tests/test_dropin.py` and `tests/test_startup.py` tell when one of these changes.
+`tests/test_dropin.py` and `tests/test_startup.py` fail when one of these changes.
 """
 
 import logging
@@ -52,7 +52,7 @@ logger = logging.getLogger("contractapp")
 
 Handlers = Mapping[str, Callable[..., Any]]
 
-# Options of Connexion's that put code of the user's into checking or serialising: such an API is left to stock.
+# Options of Connexion that add the user's code to checking or serialising: such an API is left to stock Connexion.
 OPTIONS_LEFT_TO_STOCK = ("validator_map", "uri_parser_class", "security_map", "auth_all_paths", "jsonifier")
 
 _STOCK = tuple(ConnexionMiddleware.default_middlewares)
@@ -60,32 +60,32 @@ _BEHIND_THE_CONTRACT = list(_STOCK[_STOCK.index(ExceptionMiddleware) + 1 :])
 
 
 def with_contract(middlewares: Sequence[Any] | None, contract_middleware: Any) -> list[Any]:
-    """The middlewares, or Connexion's own, with the contract's behind the one that turns exceptions into answers."""
+    """The middlewares (by default Connexion's) with the contract's inserted after `ExceptionMiddleware`."""
     stack = list(_STOCK if middlewares is None else middlewares)
     position = stack.index(ExceptionMiddleware) + 1 if ExceptionMiddleware in stack else 0
     return [*stack[:position], contract_middleware, *stack[position:]]
 
 
 def is_stock_behind(app: connexion.FlaskApp, contract_middleware: Any) -> bool:
-    """Whether nothing but Connexion's own list of middlewares stands behind the contract's."""
+    """Whether exactly Connexion's own middlewares come after the contract's."""
     stack: list[Any] = app.middleware.middlewares
     return stack[stack.index(contract_middleware) + 1 :] == _BEHIND_THE_CONTRACT
 
 
 def wsgi_application(app: connexion.FlaskApp) -> Any:
-    """What Connexion calls in the end: Flask's own WSGI application, or what a user wrapped around it."""
+    """The WSGI application that Connexion calls: Flask's own, or the user's WSGI middleware around it."""
     return app._middleware_app.asgi_app.app  # noqa: SLF001
 
 
 def build_stack(app: connexion.FlaskApp) -> None:
-    """Build Connexion's middlewares unless they are built; call it under a lock."""
+    """Build Connexion's middleware stack unless it is built; the caller must hold a lock."""
     middleware = app.middleware
     if middleware.middleware_stack is None:
         middleware.app, middleware.middleware_stack = middleware._build_middleware_stack()  # noqa: SLF001
 
 
 def enter_context(operation: AbstractOperation, scope: Any, receive: Callable[[], Awaitable[Any]]) -> None:
-    """Set what `connexion.request` and `connexion.context` tell within this call."""
+    """Set the context variables that `connexion.request` and `connexion.context` read."""
     context._context.set({})  # noqa: SLF001
     context._operation.set(operation)  # noqa: SLF001
     context._receive.set(receive)  # noqa: SLF001
@@ -93,7 +93,7 @@ def enter_context(operation: AbstractOperation, scope: Any, receive: Callable[[]
 
 
 class AddedAPI:
-    """What Connexion knows of the API that was added last."""
+    """Connexion's data of the API that was added last."""
 
     def __init__(self, app: connexion.FlaskApp) -> None:
         self._added = app.middleware.apis[-1]
@@ -103,16 +103,16 @@ class AddedAPI:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The options of Connexion's that hold for this API."""
+        """Connexion's options that are in force for this API."""
         return {"base_path": self._added.base_path, **self._added.kwargs}
 
     def serve_swagger_ui(self, swagger_ui_options: SwaggerUIOptions | None) -> None:
-        """Leave the publication of the contract to Connexion."""
+        """Let Connexion publish the contract and Swagger UI."""
         self._added.kwargs["swagger_ui_options"] = swagger_ui_options
 
 
 class HandlerResolver(Resolver):
-    """operationId to handler, by name."""
+    """Finds the handler of an operationId in a mapping."""
 
     def __init__(self, handlers: Handlers) -> None:
         super().__init__(self._find)
@@ -126,7 +126,7 @@ class HandlerResolver(Resolver):
 
 
 class ConnexionOperation(CompiledOperation):
-    """A compiled operation, with the operation of Connexion's that it was made from and its endpoint in Flask."""
+    """A compiled operation, with Connexion's operation from which it was made, and its Flask endpoint."""
 
     def __init__(self, operation: AbstractOperation, *, pythonic_params: bool, **compiling: Any) -> None:
         if not isinstance(operation, OpenAPIOperation):
@@ -144,7 +144,7 @@ class ConnexionOperation(CompiledOperation):
 
 
 class ContractAPI(AbstractRoutingAPI[ConnexionOperation | None]):
-    """One contract compiled into the routes; `faults` holds a sentence for each thing wrong with it."""
+    """Compiles a contract into the routes; `faults` has a sentence for each thing that is wrong with it."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class ContractAPI(AbstractRoutingAPI[ConnexionOperation | None]):
 
 @contextmanager
 def faults_named(app: connexion.FlaskApp, contract: Path | str | dict[str, Any], arguments: Any) -> Iterator[None]:
-    """What is wrong with a contract that Connexion is given within, as `ContractError`."""
+    """A context in which exceptions of Connexion about a contract become a `ContractError` that lists its faults."""
     try:
         yield
     except InvalidSpecification as error:
@@ -263,7 +263,7 @@ def _document_faults(document: Any) -> list[str]:
 
 
 def _document_fault(error: jsonschema.ValidationError) -> str:
-    while error.context:  # the branch that fits best says most
+    while error.context:  # the branch that fits best has the most helpful message
         error = min(error.context, key=jsonschema.exceptions.relevance)
     where = "/".join(str(segment).replace("~", "~0").replace("/", "~1") for segment in error.absolute_path)
     return f"The contract is not OpenAPI at #/{where}: {_one_line(error.message)}"

@@ -1,18 +1,18 @@
-"""Handlers run inside Flask: its contexts, hooks, sessions, error handlers and signals work as documented.
+"""Runs handlers inside Flask: its contexts, hooks, sessions, error handlers and signals work as documented.
 
-What a request does not use it does not pay for: `request`, `session` and the URL adapter are built on first use,
-and Flask's own dispatch runs only where hooks, signals, a session or a subclass of Flask call for it.
+To save time, `request`, `session` and the URL adapter are built on first use, and Flask's own dispatch runs only if
+hooks, signals, a session or a subclass of Flask require it.
 
-This is the one module that uses what Flask does not promise. Each use, and why nothing promised does:
+This is the only module that uses Flask's undocumented interfaces. Each of them, and why no documented one will do:
 
-- `RequestContext` and `AppContext` are subclassed, and `_cv_request` and `_cv_app` hold them: Flask's own contexts
-  build the request and open the session when they are pushed, which halves the speed where nobody reads either.
+- `RequestContext` and `AppContext` are subclassed, and stored in `_cv_request` and `_cv_app`: Flask's own contexts
+  build the request and open the session when they are pushed, which halves the speed of handlers that use neither.
 - `_cv_tokens`, `_after_request_functions` and `_SESSION` are attributes of those classes, set here because the
-  constructor that sets them is put off.
-- `_got_first_request` makes Flask refuse hooks that come too late; only Flask's own dispatch sets it.
+  constructor that sets them is called later.
+- `_got_first_request` makes Flask refuse hooks that are registered too late; only Flask's own dispatch sets it.
 
-Flask 3.2 merges the two contexts and hands the result to methods that take none today (`process_response`,
-`full_dispatch_request`): it needs another version of this module. `tests/test_flask.py` compares each promise with
+Flask 3.2 merges the two contexts and passes the result to methods that take no context today (`process_response`,
+`full_dispatch_request`): it needs another version of this module. `tests/test_flask.py` compares each behaviour with
 stock Connexion, under the oldest and the newest Flask.
 """
 
@@ -37,7 +37,7 @@ _SIGNALS = (flask.request_started, flask.request_finished, flask.request_tearing
 
 
 class Call:
-    """One checked request on its way to its handler."""
+    """A checked request, ready to be passed to its handler."""
 
     __slots__ = ("arguments", "content", "operation", "scope")
 
@@ -50,7 +50,7 @@ class Call:
         self.content = content
 
     def environ(self) -> dict[str, Any]:
-        """The request for WSGI, its body readable again and its length known even if it came in chunks."""
+        """The request as a WSGI environ, with a readable body and a known length even if the body came in chunks."""
         environ: dict[str, Any] = dict(build_environ(self.scope, io.BytesIO(self.content)))  # type: ignore[arg-type]
         if self.content:
             environ["CONTENT_LENGTH"] = str(len(self.content))
@@ -72,7 +72,7 @@ class Call:
 
 
 class FlaskRunner:
-    """Runs calls for one Flask application; `prepare` it once all APIs and hooks are registered."""
+    """Runs calls for one Flask application. `prepare` must be called once all APIs and hooks are registered."""
 
     def __init__(self, app: flask.Flask) -> None:
         self.app = app
@@ -83,7 +83,7 @@ class FlaskRunner:
         self._teardowns: Sequence[Teardown] = ()
 
     def prepare(self, endpoints: Mapping[str, ConnexionOperation]) -> None:
-        """Look at the hooks once, and let Flask's own dispatch reach the compiled handlers."""
+        """Read the registered hooks, and make Flask's own dispatch call the compiled handlers."""
         app = self.app
         hooks: Sequence[Mapping[Any, Any]] = (
             app.before_request_funcs,
@@ -93,22 +93,22 @@ class FlaskRunner:
         )
         self._always_dispatch = (
             type(app) is not flask.Flask
-            or not app.config["PROPAGATE_EXCEPTIONS"]  # Connexion sets it; without it Flask itself answers errors
-            or any(any(found.values()) for found in hooks)
+            or not app.config["PROPAGATE_EXCEPTIONS"]  # Connexion sets it; if unset, Flask itself answers errors
+            or any(any(functions.values()) for functions in hooks)
         )
         self._has_sessions = bool(app.secret_key)
         handlers = [f for codes in app.error_handler_spec.values() for by_class in codes.values() for f in by_class]
-        self._handles_errors = len(handlers) > 1  # the one is Connexion's, for HTTP exceptions
+        self._handles_errors = len(handlers) > 1  # one is Connexion's, for HTTP exceptions
         self._teardowns = [app.ensure_sync(function) for function in reversed(app.teardown_appcontext_funcs)]
         for endpoint in endpoints:
             app.view_functions[endpoint] = self._view(app.view_functions[endpoint])
-        # From here on Flask refuses further hooks, as it does after the first request that it dispatches itself.
+        # Makes Flask refuse further hooks, as it does after the first request that it dispatches itself.
         app._got_first_request = True  # noqa: SLF001
 
     def run(self, call: Call) -> Answer:
-        """The answer of the handler; runs in a worker thread."""
+        """The answer of the handler. Call this in a worker thread."""
         enter_context(call.operation.connexion, call.scope, call.receive)
-        if self._always_dispatch or self._session_comes(call) or self._signals():
+        if self._always_dispatch or self._may_have_session(call) or self._has_signal_receivers():
             return self._dispatch(call)
         return self._run_lazily(call)
 
@@ -121,14 +121,14 @@ class FlaskRunner:
                 if not self._handles_errors:
                     raise
                 answer = self._handle_error(call, problem)
-            except Exception as error:  # noqa: BLE001  # Flask's error handlers decide, or raise it again
+            except Exception as error:  # noqa: BLE001  # Flask's error handlers answer it, or raise it again
                 answer = self._handle_error(call, error)
             if context.used:
                 answer = from_werkzeug(self.app.process_response(self._to_flask(answer)))
             return answer
 
     def _handle_error(self, call: Call, error: Exception) -> Answer:
-        """What Flask's error handlers make of it; raises it again where none fits."""
+        """The answer of Flask's error handler for the error; raises the error again if there is none."""
         response = self.app.make_response(self.app.handle_user_exception(error))
         return call.operation.responses.answer(response, call.path)
 
@@ -163,14 +163,14 @@ class FlaskRunner:
             response.headers.pop("Content-Type", None)
         return response
 
-    def _signals(self) -> bool:
+    def _has_signal_receivers(self) -> bool:
         return any(signal.receivers and signal.has_receivers_for(self.app) for signal in _SIGNALS)
 
-    def _session_comes(self, call: Call) -> bool:
+    def _may_have_session(self, call: Call) -> bool:
         return self._has_sessions and any(name == b"cookie" for name, _ in call.scope["headers"])
 
 
-# Where a request context keeps its session: under a property since Flask 3.1.3, as a plain attribute before.
+# The attribute of a request context for its session: `session` became a property over `_session` in Flask 3.1.3.
 _SESSION = "_session" if hasattr(RequestContext, "session") else "session"
 
 
@@ -206,16 +206,16 @@ class _LazyRequestContext(RequestContext):
         return "request" in self.__dict__ or bool(self._after_request_functions)
 
     def copy(self) -> RequestContext:
-        """For `flask.copy_current_request_context`: a context of Flask's own."""
+        """A context of Flask's own class, for `flask.copy_current_request_context`."""
         return RequestContext(self.app, self.request.environ, request=self.request, session=getattr(self, _SESSION))
 
     def push(self) -> None:
         if "request" in self.__dict__:  # pushed again, by stream_with_context or a copy
             super().push()
             return
-        around = _cv_app.get(None)
+        current = _cv_app.get(None)
         app_context = None
-        if around is None or around.app is not self.app:  # as in Flask: a stream keeps the `g` of its request
+        if current is None or current.app is not self.app:  # as in Flask: a stream keeps the `g` of its request
             app_context = _AppContext(self.app, self._teardowns)
             app_context.push()
         self._cv_tokens.append((_cv_request.set(self), app_context))
@@ -231,7 +231,7 @@ class _LazyRequestContext(RequestContext):
 
 
 class _AppContext(AppContext):
-    """Flask's application context; signals that nobody receives are not sent."""
+    """Flask's application context, except that signals without receivers are not sent."""
 
     def __init__(self, app: flask.Flask, teardowns: Sequence[Teardown]) -> None:
         super().__init__(app)

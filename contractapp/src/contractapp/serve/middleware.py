@@ -1,7 +1,7 @@
-"""The compiled operations as ASGI middleware, in front of Connexion's own stack.
+"""The ASGI middleware that serves the compiled operations, in front of Connexion's own stack.
 
-Finds the operation, checks the request in the event loop (a refusal costs no thread), runs the handler in a worker
-thread, sends its answer. Whatever it does not know goes to the stack behind it, untouched.
+It finds the operation, checks the request in the event loop (a refusal needs no thread), runs the handler in a worker
+thread, and sends the answer. All other requests go unchanged to the next application, Connexion's stack.
 """
 
 import logging
@@ -32,7 +32,7 @@ _OPTIONS = "OPTIONS"
 
 
 class ContractMiddleware:
-    """Answers what is compiled, from a table made at start-up."""
+    """Answers requests for compiled operations and for the documentation."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ContractMiddleware:
         try:
             answer = await self._answer(scope, receive, send)
         except Problem as problem:
-            self._hand_over(problem)
+            self._raise_for_error_handler(problem)
             answer = self._problem_answer(problem)
         if answer is not None:
             await send_answer(answer, send, head=scope["method"] == "HEAD")
@@ -87,7 +87,7 @@ class ContractMiddleware:
                 self._prepare = None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
-        """The answer, or None where one was sent already."""
+        """The answer, or None if a response was sent already."""
         path = route_path(scope)
         match = self._routes.find(path)
         if match is None:
@@ -96,7 +96,7 @@ class ContractMiddleware:
         method = scope["method"]
         operation = route.operations.get("GET" if method == "HEAD" else method, _ABSENT)
         if operation is None or (method == "HEAD" and "HEAD" in route.operations):
-            await self._stock(scope, receive, send)
+            await self._run_stock(scope, receive, send)
             return None
         if isinstance(operation, ConnexionOperation):
             return await self._run(operation, values, scope, receive, send)
@@ -108,16 +108,16 @@ class ContractMiddleware:
         for documentation in self._documentations:
             if path in documentation.paths:
                 page = documentation.made.get(path)
-                if page is None:  # the contract is written, or a file read, once, and not in the event loop
+                if page is None:  # made once, in a thread: it serialises the contract or reads a file
                     page = await self._workers.run(self._workers.read, partial(documentation.make, path))
                 return page.answer(scope["method"], scope["headers"], scope.get("root_path", ""))
         if self._owns_unknown_paths or path.startswith("//") or self._differs_by_a_slash(path):
             raise NotFound("There is nothing at this path.")
-        await self._behind(scope, receive, send)
+        await self._call_next(scope, receive, send)
         return None
 
     def _differs_by_a_slash(self, path: str) -> bool:
-        """Whether Connexion would redirect to a path that is compiled."""
+        """Whether Connexion would redirect this path to one whose operations are all compiled."""
         match = self._routes.find(path[:-1] if path.endswith("/") else path + "/")
         return match is not None and None not in match.route.operations.values()
 
@@ -141,10 +141,10 @@ class ContractMiddleware:
                 lane = workers.read if operation.method == "GET" else workers.write
                 discard = partial(self._discard, context)
                 answer = await workers.run(lane, partial(context.run, self._runner.run, call), deadline, discard)
-        except Problem as problem:  # the handler's own, unlike a refusal, is held against the contract
-            return self._raised(operation, problem)
+        except Problem as problem:  # a problem that the handler raised is checked with the contract
+            return self._handler_problem(operation, problem)
         except ContractBreach as breach:
-            return self._broken(breach)
+            return self._internal_error(breach)
         if answer.stream is None:
             return answer
         stream = Stream(answer.stream, context, workers)
@@ -152,35 +152,35 @@ class ContractMiddleware:
         return None
 
     def _discard(self, context: Context, answer: Answer) -> None:
-        """An answer that came too late is not sent, but a stream has to be closed."""
+        """Close the stream of an answer that came too late to be sent."""
         if answer.stream is not None:
             Stream(answer.stream, context, self._workers).close()
 
-    def _hand_over(self, problem: Problem) -> None:
-        """To the user's own error handler, if there is one."""
+    def _raise_for_error_handler(self, problem: Problem) -> None:
+        """Raise the exception that the user's error handler for this problem takes, if there is such a handler."""
         error = self._error_for_handler(problem)
         if error is not None:
             raise error
 
-    def _raised(self, operation: ConnexionOperation, problem: Problem) -> Answer:
-        self._hand_over(problem)
+    def _handler_problem(self, operation: ConnexionOperation, problem: Problem) -> Answer:
+        self._raise_for_error_handler(problem)
         try:
             return operation.responses.problem(problem)
         except ContractBreach as breach:
-            return self._broken(breach)
+            return self._internal_error(breach)
 
     def _problem_answer(self, problem: Problem) -> Answer:
         return problem_answer(problem, self._problem_body(problem))
 
-    def _broken(self, breach: ContractBreach) -> Answer:
+    def _internal_error(self, breach: ContractBreach) -> Answer:
         logger.error("%s", breach)
         return self._problem_answer(InternalError())
 
-    async def _stock(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Connexion's own stack, with the body read before: its limit holds, and a chunked one has a length again."""
+    async def _run_stock(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call Connexion's stack. A chunked body is read first, so that it is limited and gets a Content-Length."""
         entity = entity_of(scope["headers"], self._max_body_bytes)
         if not entity.present or entity.length is not None:
-            await self._behind(scope, receive, send)
+            await self._call_next(scope, receive, send)
             return
         content = await read_body(receive, self._max_body_bytes, self._workers.timeout_seconds)
         headers = [(k, v) for k, v in scope["headers"] if k != b"transfer-encoding"]
@@ -190,10 +190,10 @@ class ContractMiddleware:
         async def replay() -> Message:
             return next(messages, None) or await receive()
 
-        await self._behind(scope, replay, send)
+        await self._call_next(scope, replay, send)
 
-    async def _behind(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The stack behind; a problem that it raises in the middle of a response gets no answer of its own."""
+    async def _call_next(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call Connexion's stack. A problem that it raises after the response has started cannot be answered."""
         started = False
 
         async def send_noted(message: Message) -> None:
@@ -210,7 +210,7 @@ class ContractMiddleware:
 
 
 def route_path(scope: Scope) -> str:
-    """The path within the application: without the prefix that a proxy or a mount took care of."""
+    """The path within the application: without `root_path`, the prefix of a proxy or mount."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:

@@ -1,8 +1,8 @@
-"""Streamed responses: sent chunk by chunk, and closed exactly once however they end.
+"""Streamed responses: sent chunk by chunk, and closed exactly once, however they end.
 
-Threads make the chunks, one at a time, in the context of the request. A stream is over when its last chunk was sent,
-when a chunk failed or did not come within the time for a request, when the client left, or when the request was
-cancelled. It is closed as soon as no thread is in it any longer.
+Threads make the chunks, one at a time, in the context of the request. A stream ends when its last chunk was sent, when
+making a chunk raised an error or exceeded the time limit, when the client disconnected, or when the request was
+cancelled. It is closed as soon as no thread is making a chunk.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ logger = logging.getLogger("contractapp")
 
 
 class Stream:
-    """The chunks of one response, and whether a thread is making one."""
+    """The chunks of one response. Knows whether a thread is making a chunk."""
 
     def __init__(self, chunks: Chunks, context: Context, workers: Workers) -> None:
         self._chunks = chunks
@@ -30,12 +30,15 @@ class Stream:
         self._over = False
 
     async def next(self) -> bytes | None:
-        """The next chunk, None after the last; `Unavailable` when it does not come in time."""
+        """The next chunk, or None after the last; raises `Unavailable` if it is late."""
         chunk: bytes | None = await self._workers.run_next(self._workers.read, self._take)
         return chunk
 
     def close(self) -> "asyncio.Future[Any]":
-        """Close the stream; done at once where a thread is making a chunk, which then closes the stream itself."""
+        """Close the stream; the future is done when it is closed.
+
+        If a thread is making a chunk, the future is done at once, and that thread closes the stream after the chunk.
+        """
         with self._lock:
             in_use, self._over = self._in_use, True
         if not in_use:
@@ -61,17 +64,17 @@ class Stream:
     def _close(self) -> None:
         try:
             self._context.run(self._chunks.close)
-        except Exception:  # whoever waited for the response has it, or left: the log is all there is
+        except Exception:  # the response has ended, so that the error can only be logged
             logger.exception("A streamed response could not be closed.")
 
 
 async def send_stream(stream: Stream, answer: Answer, receive: Receive, send: Send, *, head: bool) -> None:
-    """Send the answer's status and headers, then the chunks; for HEAD none. Raises `RuntimeError` if it breaks off."""
+    """Send status and headers, then (unless `head`) the chunks. Raises `RuntimeError` if a chunk is late."""
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         if head or await _send_chunks(stream, receive, send):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-    except Problem as problem:  # too late for an answer of its own
+    except Problem as problem:  # the response has started, so that the problem cannot be sent
         raise RuntimeError("A streamed response broke off.") from problem
     finally:
         closed = stream.close()
@@ -79,21 +82,21 @@ async def send_stream(stream: Stream, answer: Answer, receive: Receive, send: Se
 
 
 async def _send_chunks(stream: Stream, receive: Receive, send: Send) -> bool:
-    """Send all chunks; whether the client was there to the end."""
-    leaving = asyncio.ensure_future(_until_the_client_leaves(receive))
+    """Send all chunks; returns whether the client stayed connected until the last one."""
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
         while (chunk := await stream.next()) is not None:
-            if leaving.done():  # not every server's `send` says so
+            if disconnect.done():  # not every server raises an error in `send`
                 return False
             try:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            except OSError:  # as a server says that the client left (ASGI, HTTP connection scope, version 2.4)
+            except OSError:  # the client disconnected (ASGI, HTTP connection scope, version 2.4)
                 return False
         return True
     finally:
-        leaving.cancel()
+        disconnect.cancel()
 
 
-async def _until_the_client_leaves(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":  # noqa: ASYNC110  # the messages are what is left of the body
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":  # noqa: ASYNC110  # other messages are the rest of the body
         await asyncio.sleep(0)  # a `receive` that never waits must not stop the event loop

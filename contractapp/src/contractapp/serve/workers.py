@@ -1,6 +1,6 @@
-"""The threads that run handlers: a few per lane, and one wake-up of the event loop for all that finished meanwhile.
+"""The threads that run handlers. Calls that finish at about the same time wake the event loop only once.
 
-A lane is a queue with threads of its own, so that work which waits (writers on a lock) leaves threads for the rest.
+A lane is a queue with its own threads: writers that wait for a lock do not occupy the threads of readers.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ SWEEP_SECONDS = 0.25
 
 
 class Job:
-    """One call: made in an event loop, run in a thread, its outcome set in the loop again.
+    """One call: created in an event loop, run in a thread; the event loop then sets the result.
 
-    A job that was given up lets go of everything: it may have to stay in its queue for long, its call may hold a
-    request's body, and its future an error whose traceback holds the same.
+    A job that was given up drops its references: it may stay in its queue for a long time, its call may refer to the
+    body of a request, and its future to an error whose traceback refers to the same body.
     """
 
     __slots__ = ("_call", "_discard", "_error", "_result", "_unfinished", "deadline", "future")
@@ -44,22 +44,22 @@ class Job:
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Called in a thread. A job that was given up while it waited does not run: it was answered already."""
+        """Run the call, in a thread. A job that was given up in the queue does not run: it was answered already."""
         call, future = self._call, self.future
         if call is None or future is None or future.done():
             return
         try:
             self._result = call()
-        except (StopIteration, asyncio.CancelledError) as error:  # a future means something else by them
+        except (StopIteration, asyncio.CancelledError) as error:  # futures give these exceptions another meaning
             self._error = RuntimeError(f"A handler raised {type(error).__name__}.")
             self._error.__cause__ = error
-        except BaseException as error:  # noqa: BLE001  # whatever it is, the loop raises it again
+        except BaseException as error:  # noqa: BLE001  # the event loop raises it again
             self._error = error
         self._unfinished.finish(self)
-        del self, future  # which hold the error, and the error's traceback this frame: they must be no cycle
+        del self, future  # no reference cycle: they refer to the error, whose traceback refers to this frame
 
     def settle(self) -> None:
-        """Called in the loop, once the job has run: its future gets the outcome."""
+        """Set the result or error of the future, in the event loop, after the job has run."""
         future, result, error = self.future, self._result, self._error
         self._call = self._result = self._error = None
         if error is not None:
@@ -71,13 +71,13 @@ class Job:
             self._discard(result)
 
     def give_up(self) -> None:
-        """Called in the loop at the deadline: the caller gets `Unavailable`."""
+        """Raise `Unavailable` in the caller, in the event loop, at the deadline."""
         future, self._call, self.future = self.future, None, None
         if future is not None and not future.done():
             future.set_exception(Unavailable())
 
-    def forsake(self) -> None:
-        """Called in the loop: the caller was cancelled, and will not take the result if it is there already."""
+    def abandon(self) -> None:
+        """Give up the job in the event loop, because the caller was cancelled; discard a result that it already has."""
         future, self._call, self.future = self.future, None, None
         if future is None or future.cancelled() or not future.done() or future.exception() is not None:
             return
@@ -86,7 +86,7 @@ class Job:
 
 
 class _UnfinishedJobs:
-    """The jobs of one event loop: answered as they finish, or 503 at their deadline."""
+    """The jobs of one event loop that are not answered yet. At its deadline, a job is answered with 503."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -102,18 +102,18 @@ class _UnfinishedJobs:
             self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def finish(self, job: Job) -> None:
-        """Called in a thread. Any number of jobs that finish meanwhile cost one wake-up of the loop."""
+        """Report a finished job, in a thread. Jobs that finish before the event loop reacts share one wake-up."""
         self._finished.append(job)
         if not self._woken:
             self._woken = True
             try:
                 self.loop.call_soon_threadsafe(self._settle)
-            except RuntimeError:  # the loop was closed meanwhile: nobody waits for the answer
+            except RuntimeError:  # the event loop is closed: no caller waits for the answer
                 self._finished.clear()
                 self._woken = False
 
     def _settle(self) -> None:
-        self._woken = False  # before the queue is emptied: a job that finishes now wakes the loop again
+        self._woken = False  # before the queue is emptied, so that a job that finishes now wakes the loop again
         while self._finished:
             job = self._finished.popleft()
             self._jobs.discard(job)
@@ -130,9 +130,9 @@ class _UnfinishedJobs:
 
 
 class Lane:
-    """A bounded queue of jobs and the threads that empty it, started by the first job (so after any fork).
+    """A bounded queue of jobs, and the threads that run them. The first job starts the threads (so after any fork).
 
-    The threads end when the lane is closed or no longer referenced: they hold its queue alone.
+    The threads end when the lane is closed or garbage-collected: they refer to its queue, not to the lane.
     """
 
     def __init__(self, name: str, threads: int, queue_size: int) -> None:
@@ -144,7 +144,7 @@ class Lane:
         self._stop: Callable[[], object] = int
 
     def put(self, job: Job) -> None:
-        """Queue a new job; raises `Unavailable` when the queue is full."""
+        """Queue the job of a new request; raises `Unavailable` if the queue is full."""
         with self._lock:
             jobs = self._jobs or self._start()
             if jobs.qsize() >= self._queue_size:
@@ -152,7 +152,7 @@ class Lane:
             jobs.put(job)
 
     def put_next(self, job: Job) -> None:
-        """Queue a further job of a request that was let in before: it is never refused."""
+        """Queue a further job of a request that was accepted before; it is never refused."""
         with self._lock:
             (self._jobs or self._start()).put(job)
 
@@ -175,7 +175,7 @@ class Lane:
 def _run_jobs(jobs: "SimpleQueue[Job | None]") -> None:
     while (job := jobs.get()) is not None:
         job.run()
-        del job  # or it would be held until the next one comes
+        del job  # otherwise this frame would refer to it until the next job comes
 
 
 def _end_threads(jobs: "SimpleQueue[Job | None]", threads: int) -> None:
@@ -184,17 +184,19 @@ def _end_threads(jobs: "SimpleQueue[Job | None]", threads: int) -> None:
 
 
 class Workers:
-    """The threads that run handlers, in two lanes: one for safe methods (RFC 9110, section 9.2.1), one for the rest.
+    """The threads that run handlers, in two lanes: one for safe methods (RFC 9110, section 9.2.1), one for the others.
 
-    With a lane of their own, writers that wait for a lock leave threads to readers. The first request starts them.
+    Because of the two lanes, writers that wait for a lock do not occupy the threads of readers. The first request
+    starts the threads.
 
     Args:
-        read_threads: How many run the handlers of GET, HEAD, OPTIONS and TRACE.
-        write_threads: How many run the other handlers; 0 gives both kinds the read lane.
-        queue_size: How many requests may wait for a thread, per lane; 503 beyond (RFC 9110, section 15.6.4).
-        timeout_seconds: How long a request may take, from its head to its answer: a body that is late is refused with
-            408, an answer that is late replaced by 503. A handler that runs is not interrupted. Each chunk of a
-            streamed response has this time anew.
+        read_threads: The number of threads for the handlers of GET, HEAD, OPTIONS and TRACE.
+        write_threads: The number of threads for the other handlers; if 0, the read lane runs all handlers.
+        queue_size: The number of requests per lane that may wait for a thread; 503 for further ones (RFC 9110, section
+            15.6.4).
+        timeout_seconds: The time limit of a request, from the arrival of its head to its answer: a late body is
+            refused with 408, a late answer is replaced by 503. A running handler is not interrupted. Each chunk of a
+            streamed response has the same limit of its own.
     """
 
     def __init__(
@@ -211,7 +213,7 @@ class Workers:
         self._by_loop: dict[asyncio.AbstractEventLoop, _UnfinishedJobs] = {}
 
     def deadline(self) -> float:
-        """When a request, or a chunk, that begins now has to be done, on the clock of `time.monotonic`."""
+        """The deadline of a request or chunk that begins now, on the clock `time.monotonic`."""
         return time.monotonic() + self.timeout_seconds
 
     def run(
@@ -221,25 +223,26 @@ class Workers:
         deadline: float | None = None,
         discard: Callable[[Any], object] | None = None,
     ) -> Coroutine[Any, Any, Any]:
-        """The call's result, or what it raised; `Unavailable` when the queue is full or the deadline is past.
+        """Run the call in a thread. Returns its result, or raises its error.
 
-        A result that came after the deadline, or after the caller was cancelled, is given to `discard`, in the loop.
+        Raises `Unavailable` if the queue is full or the deadline is past. A result that comes after the deadline, or
+        after the caller was cancelled, is passed to `discard`, in the event loop.
         """
         return self._run(lane.put, call, self.deadline() if deadline is None else deadline, discard)
 
     def run_next(self, lane: Lane, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-        """As `run`, for a further call of a request that was let in before: the queue never refuses it."""
+        """As `run`, for a further call of a request that was accepted before; the queue never refuses it."""
         return self._run(lane.put_next, call, self.deadline(), None)
 
     def run_last(self, lane: Lane, call: Callable[[], Any]) -> "asyncio.Future[Any]":
-        """A future of the call, which is neither refused nor given up: cancelling the future does not stop it."""
+        """A future of the call. The call is neither refused nor given up, even if the future is cancelled."""
         unfinished = self._unfinished_jobs()
         future: asyncio.Future[Any] = unfinished.loop.create_future()
         lane.put_next(Job(call, future, unfinished, inf, None))
         return asyncio.shield(future)
 
     def close(self) -> None:
-        """End the threads once they have done what is queued; a later call starts new ones."""
+        """End the threads once the queues are empty; a later call starts new ones."""
         self.read.close()
         self.write.close()
 
@@ -258,17 +261,17 @@ class Workers:
         try:
             return await future
         except asyncio.CancelledError:
-            job.forsake()
+            job.abandon()
             raise
         finally:
-            del future, job  # which hold the error, and the error's traceback this frame: they must be no cycle
+            del future, job  # no reference cycle: they refer to the error, whose traceback refers to this frame
 
     def _unfinished_jobs(self) -> _UnfinishedJobs:
         loop = asyncio.get_running_loop()
         unfinished = self._by_loop.get(loop)
         if unfinished is None:
             for other in list(self._by_loop):
-                if other.is_closed():  # the value knows its loop, so that no weak reference would ever let go
+                if other.is_closed():  # the value refers to its loop, so that weak keys would never be dropped
                     self._by_loop.pop(other, None)
             unfinished = self._by_loop[loop] = _UnfinishedJobs(loop)
         return unfinished
