@@ -104,4 +104,4 @@ def test_a_block_goes_where_the_line_before_it_says(place, before, after, tmp_pa
 def test_files_and_lines_are_counted():
     text = "In the new file `api/a.py`:\n\n```python\n1\n2\n```\n\nAt the end of `openapi/b.yaml`:\n\n```yaml\n3\n```\n"
 
-    assert count(edits(text)) == "2 files, 3 lines (contract 1 files, 1 lines; code 1 files, 2 lines)"
+    assert count(edits(text)) == "2 files, 3 lines (contract: 1 file, 1 line; code: 1 file, 2 lines)"

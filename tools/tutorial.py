@@ -114,16 +114,13 @@ def count(found: list[Edit]) -> str:
     for edit in found:
         first = edit.path.partition("/")[0]
         kinds[{"openapi": "contract", "api": "code", "tests": "tests"}.get(first, "changelog")].append(edit)
-    parts = (
-        f"{kind} {len({edit.path for edit in of_kind})} files, {_lines(of_kind)} lines"
-        for kind, of_kind in kinds.items()
-        if of_kind
-    )
-    return f"{len({edit.path for edit in found})} files, {_lines(found)} lines ({'; '.join(parts)})"
+    parts = (f"{kind}: {_sizes(of_kind)}" for kind, of_kind in kinds.items() if of_kind)
+    return f"{_sizes(found)} ({'; '.join(parts)})"
 
 
-def _lines(found: list[Edit]) -> int:
-    return sum(edit.content.count("\n") for edit in found)
+def _sizes(found: list[Edit]) -> str:
+    files, lines = len({edit.path for edit in found}), sum(edit.content.count("\n") for edit in found)
+    return f"{files} file{'s' * (files != 1)}, {lines} line{'s' * (lines != 1)}"
 
 
 def main() -> int:
