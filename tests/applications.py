@@ -1,4 +1,4 @@
-"""Applications beside the run's own: with other settings, or on another database."""
+"""Additional applications for tests: with other settings, or on another database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from api import create_app, database
 from contractapp import ContractApp
 
-# Time limits that a request reaches on no machine, however busy: a 503 then has another reason than a slow machine.
+# No request reaches these time limits, even on a busy machine: a 503 then has a reason other than a slow machine.
 PATIENT = dict.fromkeys(
     (
         "API_CONNECT_TIMEOUT_SECONDS",
@@ -21,7 +21,7 @@ PATIENT = dict.fromkeys(
 
 @contextmanager
 def application(**config: object) -> Iterator[ContractApp]:
-    """An application of this configuration; its time limits are out of reach unless given.
+    """An application with this configuration; its time limits are never reached unless given.
 
     Its connections are closed at the end.
     """

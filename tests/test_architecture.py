@@ -1,4 +1,4 @@
-"""docs/architecture.md shows the parts as the imports have them, and names parts that exist."""
+"""docs/architecture.md shows the imports as they are in the code, and names only parts that exist."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The workflows run what `.ci/run` and a laptop run, with pinned actions and no rights that they do not need."""
+"""The workflows run what `.ci/run` and a laptop run, with pinned actions and only the permissions that they need."""
 
 import configparser
 import re
@@ -13,7 +13,7 @@ TOX = configparser.ConfigParser(interpolation=None)
 TOX.read(ROOT / "tox.ini")
 ENVIRONMENTS = {name.partition(":")[2] for name in TOX.sections() if ":" in name} | {"py311", "py312", "py313"}
 
-# Environments that a workflow may go without.
+# Environments that need not be in a workflow.
 BY_HAND = {
     "lock": "writes the requirements anew",
     "bench": "a shared machine measures nothing",
@@ -56,7 +56,7 @@ def test_every_environment_has_a_workflow_or_a_reason():
 def test_every_command_is_one_that_a_laptop_runs(name):
     commands = [step["run"] for step in steps(name) if "run" in step]
 
-    # The last is what tests.debian asks for where it may not install programs itself.
+    # The last command installs the program that tests.debian requires if it may not install packages itself.
     known = ("python -m pip install 'tox", "tox run -e ${{ matrix.", "sudo apt-get update ")
     assert all(command.startswith(known) for command in commands)
 

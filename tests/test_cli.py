@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
 
 @pytest.fixture
 def served(monkeypatch):
-    """What would be served: the server itself is started by the tests of the started server."""
+    """Records the arguments of the server instead of starting it; other tests start the real server."""
     calls = []
 
     def serve(application, listener, *, workers, **_):
@@ -168,7 +168,7 @@ def test_check_says_what_serve_would_do(run, tmp_path, served, prepare, fit):
 
 
 def end_in_the_middle(path, statement):
-    """A process that commits a statement and is killed: what it wrote is in the log alone."""
+    """Run a process that commits a statement and is killed: the row is then only in the log."""
     script = (
         "import os, signal, sqlite3, sys\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"

@@ -1,4 +1,4 @@
-"""The contract and its last release: what the compatibility gate (`contractapp.compat`) is for."""
+"""The contract is compatible with its last release, by `contractapp.compat`."""
 
 from pathlib import Path
 

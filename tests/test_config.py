@@ -1,4 +1,4 @@
-"""Settings: what they are called, what they may be, and what happens when they are not."""
+"""The settings: their names, their valid values, and the errors for invalid values."""
 
 import logging
 from pathlib import Path
@@ -141,7 +141,7 @@ def test_a_database_in_memory_is_known(url, in_memory):
 
 
 class Config:
-    """A configuration as Flask's documentation writes it."""
+    """A configuration class like those in Flask's documentation."""
 
     TESTING = True
     SQLALCHEMY_DATABASE_URI = "sqlite:///:memory:"
@@ -206,7 +206,7 @@ def test_every_setting_describes_itself():
 
 
 class Hunter:
-    """A value that no setting takes."""
+    """A value that no setting accepts."""
 
     def __repr__(self):
         return "hunter2"

@@ -1,4 +1,4 @@
-"""The contract keeps its own rules: what no request can show, since it is about what the service never answers."""
+"""The contract follows the project's rules, as far as requests cannot test them."""
 
 import re
 
@@ -14,7 +14,7 @@ DOCUMENT = CONTRACT.document
 OPERATIONS = {name: operation.definition for name, operation in resources.OPERATIONS.items()}
 LOCATIONS = [name for name in DOCUMENT["components"]["headers"] if name.endswith("Location")]
 
-# Headers that an answer may lack: the last page has no Link, and a body may be refused for another reason.
+# Optional headers: the last page has no Link, and a 415 may have a reason other than the content coding.
 SOMETIMES = {"Link", "Accept-Encoding"}
 
 VALUES = {
@@ -25,7 +25,7 @@ VALUES = {
     ("schemas", "FieldError", "properties", "in"): ["path", "query", "header", "body"],
 }
 
-# What a client may rely on never to see, beside something that it may see.
+# For each pattern: texts that it must refuse, with a text that it must accept.
 NEVER = [
     (("headers", "Allow", "schema"), "GET, HEAD", ["", "get", "GET,HEAD", "GET, ", "GET HEAD"]),
     (
@@ -38,7 +38,7 @@ NEVER = [
     (("headers", "AcceptEncoding", "schema"), "identity", ["gzip", ""]),
     (("headers", "RetryAfter", "schema"), 1, [0, -1, "1"]),
     (("schemas", "Id"), 2**53 - 1, [0, 2**53, "1", None]),
-    # As another validator reads them, whose `$` is good before a final line feed and which knows no format.
+    # A different validator: its `$` matches before a final line feed, and it does not check formats.
     (("schemas", "Username"), "a b", ["", "a\n", " a", "a\xa0", "a\tb", "a" * 81]),
     (("schemas", "Title"), "a b", ["", "a\n", " a", "a\xa0", "a\tb", "a" * 101]),
     (("schemas", "Email"), "a@b.de", ["", "a", "@", "a@b.de\n", "ä@b.de", "a\x00@b.de", "a" * 116 + "@b.de"]),
@@ -58,7 +58,7 @@ def component(*path):
 
 
 def schemas(node, place="#"):
-    """Every schema written in the document, by its place."""
+    """Every schema in the document, by its location."""
     if isinstance(node, list):
         for number, member in enumerate(node):
             yield from schemas(member, f"{place}/{number}")
@@ -99,7 +99,7 @@ def test_an_operation_answers_what_its_kind_can(name):
         statuses |= {"404"}
     if "requestBody" in operation:
         statuses |= {"408", "413", "415"}
-    if name != "get_liveness":  # which asks the database nothing
+    if name != "get_liveness":  # this operation does not use the database
         statuses |= {"503"}
 
     assert set(operation["responses"]) == statuses
@@ -158,7 +158,7 @@ def types_of_400(name):
 
 
 def test_the_format_of_an_integer_is_the_smallest_that_holds_it():
-    """Generated clients take their types from it."""
+    """The format determines the type in generated clients."""
     integers = {place: schema for place, schema in SCHEMAS.items() if schema["type"] == "integer"}
 
     assert {place: schema["format"] for place, schema in integers.items()} == {
@@ -224,7 +224,7 @@ def test_a_page_holds_what_limit_allows_and_no_limit_asks_for_the_most(name):
 
 
 def to_its_children(resource):
-    """The links from a row to the lists that can be narrowed down to it, each with its parameters."""
+    """The links from a row to the lists that can be filtered by it, each with its parameters."""
     parameter = f"{resource.name}_id"
     lists = {name: found for name, found in resources.OPERATIONS.items() if name.startswith("list_")}
     return {name: [parameter] for name, found in lists.items() if parameter in found.parameters}
@@ -236,7 +236,7 @@ def test_what_was_made_leads_to_what_can_be_done_with_it(resource):
     itself = {
         kind: [f"{name}_id"] for kind in (f"get_{name}", f"update_{name}", f"delete_{name}") if kind in OPERATIONS
     }
-    # Where the body's member that refers to the new row goes, the link's prose says.
+    # The description of the link says which member of the body refers to the new row.
     new_children = {f"create_{RESOURCES[resources.OPERATIONS[child].table].name}": [] for child in children}
     created = OPERATIONS[f"create_{name}"]["responses"]["201"]["links"]
     found = OPERATIONS[f"get_{name}"]["responses"]["200"].get("links", {})
@@ -260,6 +260,6 @@ def test_no_other_operation_has_links():
 
 
 def parameters_of(links):
-    """The names of each link's parameters; every link is called as the operation that it leads to."""
+    """The names of each link's parameters; a link has the name of the operation that it leads to."""
     assert [link["operationId"] for link in links.values()] == list(links)
     return {name: list(link.get("parameters", {})) for name, link in links.items()}

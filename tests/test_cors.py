@@ -1,4 +1,4 @@
-"""Cross-origin requests: what pages of other sites may send and read."""
+"""Cross-origin requests: the requests that pages of other origins may send, and the responses that they may read."""
 
 import pytest
 
@@ -14,7 +14,7 @@ JSON = ("Content-Type", "application/json")
 
 @pytest.fixture(scope="module")
 def listed(database_url):
-    """The API for the pages of two sites; its tables are those of the run."""
+    """Requests to an application that allows two origins, on the run's database."""
     origins = "https://app.example, http://localhost:3000"
     with application(SQLALCHEMY_DATABASE_URI=database_url, API_CORS_ORIGINS=origins, API_MAX_BODY_BYTES=1000) as app:
         yield app
@@ -22,7 +22,7 @@ def listed(database_url):
 
 @pytest.fixture(scope="module")
 def for_all(database_url):
-    """The API for everyone's pages."""
+    """Requests to an application that allows all origins."""
     with application(SQLALCHEMY_DATABASE_URI=database_url, API_CORS_ORIGINS="*") as app:
         yield app
 
@@ -33,7 +33,7 @@ def _empty(empty):
 
 
 def cross_origin(reply):
-    """The headers of a reply that are about other origins."""
+    """The CORS headers of a response."""
     return {
         name.decode(): reply.header(name.decode())
         for name, _ in reply.headers

@@ -1,4 +1,4 @@
-"""Reads and writes, and what a client is told when the database refuses or cannot answer."""
+"""Reads and writes, and their errors when the database refuses a row or cannot answer."""
 
 import logging
 import sqlite3
@@ -25,7 +25,7 @@ ANN = {"username": "ann", "email": "ann@example.com"}
 
 @contextmanager
 def serving(**config):
-    """A Flask application of its own on some database, and its context."""
+    """A new Flask application on a given database, inside its context."""
     settings = Settings.from_config({"API_LOCK_TIMEOUT_SECONDS": 0.2, "API_POOL_TIMEOUT_SECONDS": 0.2, **config})
     flask_app = Flask(__name__)
     flask_app.config.update(settings.flask_config)
@@ -37,10 +37,10 @@ def serving(**config):
 
 @pytest.fixture
 def short(app, database_url):
-    """The run's database, with short timeouts."""
+    """A Flask application on the run's database, with short timeouts."""
     with serving(SQLALCHEMY_DATABASE_URI=database_url, API_STATEMENT_TIMEOUT_SECONDS=0.3) as flask_app:
         yield flask_app
-    database.dispose(app.app)  # a test may have ended the connections of its pools too
+    database.dispose(app.app)  # a test may have ended the connections of the pools
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_both_are_told_when_both_are_taken(db):
 def test_a_constraint_without_a_problem_is_an_error(db):
     with pytest.raises(IntegrityError):
         write(_NEW, {"id": write(_NEW, ANN)[0], "username": "other", "email": "other@example.com"})
-    with pytest.raises(IntegrityError):  # NOT NULL, of a column that is unique too
+    with pytest.raises(IntegrityError):  # NOT NULL, on a column that is also unique
         write(_NEW, {"username": "other", "email": None})
 
 
@@ -226,7 +226,7 @@ def test_a_full_disk_is_unavailable(on_sqlite, short):
     with db.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
 
-    with pytest.raises(Unavailable):  # more than the pages that the rows of other tests left free
+    with pytest.raises(Unavailable):  # more than fits into the pages that deleted rows of other tests left free
         write(_NEW, {"username": "ann", "email": "long" * 1_000_000})
 
 
@@ -400,7 +400,7 @@ def test_a_given_engine_option_wins(tmp_path):
 
 
 def _end_connections(database_url):
-    """What a restart of the server does to the connections of a pool."""
+    """End the connections of a pool, like a restart of the database server."""
     other = create_engine(database_url)
     with other.begin() as connection:
         connection.exec_driver_sql(

@@ -1,4 +1,4 @@
-"""The contract as it is served, and Swagger UI beside it."""
+"""The contract as the service publishes it, and Swagger UI."""
 
 import re
 from pathlib import Path

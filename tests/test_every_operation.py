@@ -1,4 +1,4 @@
-"""What holds for every operation of the contract, said once and asked of each."""
+"""Tests that hold for every operation of the contract, run for each."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from tests.resources import CONTRACT
 MAX_BODY_BYTES = 1_048_576
 JSON = {"Content-Type": "application/json"}
 
-# PATCH is no operation; of the others WebDAV's and an invented one stand for all there may be.
+# No operation uses PATCH; a method of WebDAV and an invented one stand for all other methods.
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT", "TRACE", "PROPFIND", "SHOUT", "get", "Post")
 
 FREE_TEXT = "does-not-come-back"
@@ -29,7 +29,7 @@ LISTS = [operation.url() for operation in OPERATIONS if operation.name.startswit
 
 
 def body_of(operation):
-    """The first body that the contract shows; None for an operation that takes none."""
+    """The first example of the request body; None for an operation without a body."""
     return next(iter(operation.bodies.values()), None)
 
 
@@ -53,7 +53,7 @@ def allowed(methods):
 
 
 def send(client, operation, url=None, **request):
-    """A request that the operation takes, but for what is given."""
+    """Send a valid request of the operation, with the given parts replaced."""
     if operation.bodies and not request.keys() & {"json", "content"}:
         request["json"] = body_of(operation)
     return client.request(operation.method, url or operation.url(), **request)
@@ -120,7 +120,7 @@ def test_405_names_every_method_of_the_path(client, path, method):
 
 
 def _unchanged(client, method, path):
-    """A request whose method keeps its case, which the client would raise."""
+    """A request whose method is not changed to upper case, as the client would do."""
     request = client.build_request(method, path)
     request.method = method
     return request
@@ -208,7 +208,7 @@ def test_a_body_of_the_greatest_length_is_read(client, operation):
 
 @pytest.fixture(scope="module")
 def impatient():
-    """An application that waits a tenth of a second for a body."""
+    """Requests to an application that waits 0.1 seconds for a body."""
     with application(SQLALCHEMY_DATABASE_URI="sqlite:///:memory:", API_REQUEST_TIMEOUT_SECONDS=0.1) as app:
         yield app
 
@@ -230,7 +230,7 @@ def test_408_for_a_body_that_does_not_arrive(impatient, operation):
 
 
 async def asked_slowly(app, operation):
-    """The answer to a body whose second half never comes."""
+    """The response to a request whose body is never completed."""
     sent = []
     halves = iter([{"type": "http.request", "body": b"{", "more_body": True}])
 
@@ -432,7 +432,7 @@ NO_JSON = {
     "a form": b"title=a&content=b",
 }
 
-# Whole sentences, since these are ours.
+# Compared as whole sentences, because the project wrote them.
 REFUSED_BODIES = {
     "empty": (b"", "is required"),
     "null": (b"null", "must be an object"),
@@ -542,5 +542,5 @@ def faults(response):
 
 
 def state(client):
-    """All that is stored."""
+    """All stored rows."""
     return [client.get(url).json() for url in LISTS]

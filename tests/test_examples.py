@@ -1,4 +1,4 @@
-"""Every example of the contract is valid, and is sent or received for real."""
+"""Every example of the contract is valid, and a test sends or receives it."""
 
 import asyncio
 import json
@@ -54,19 +54,19 @@ def shown(name, status, key):
 
 
 def row_shown(resource):
-    """The row that the contract shows of a resource."""
+    """The example row of a resource in the contract."""
     (media,) = OPERATIONS[f"get_{resource.name}"].definition["responses"]["200"]["content"].values()
     return next(iter(values_of(media).values()))
 
 
 def body_of(name):
-    """The first body that the contract shows."""
+    """The first example of the request body."""
     return next(iter(OPERATIONS[name].bodies.values()), {})
 
 
 @pytest.fixture
 def send(client):
-    """Sends an operation's request: by itself about the first row, with the first example as its body."""
+    """Send a request of an operation; by default about the row with id 1, with the first example as the body."""
 
     def send(name, sender=client, ident="1", **overrides):
         operation = OPERATIONS[name]
@@ -78,21 +78,21 @@ def send(client):
 
 
 class Tables:
-    """The run's tables, filled with rows as the contract shows them; ids count from 1."""
+    """Fills the run's tables with the example rows of the contract; ids count from 1."""
 
     def __init__(self, request):
         self._request = request
         self._stored = dict.fromkeys(RESOURCES, 0)
 
     def make(self, resource, **columns):
-        """Stores a row that refers to the first of each other table, unless told otherwise."""
+        """Store a row, which by default refers to the first row of each other table."""
         for column, parent in resource.parents.items():
             self.fill(parent, columns.setdefault(column, 1))
         self._stored[resource.table.name] += 1
         return self._request.getfixturevalue(f"make_{resource.name}")(**columns)
 
     def store(self, resource, row, without=()):
-        """Stores this row, but for these columns, and the rows that it shows."""
+        """Store this row, without these columns, and the rows that it contains."""
         self.store_parents(resource, row)
         members = {column.name for column in resource.table.columns if not column.primary_key} - set(without)
         columns = {name: resource.schema.dump_fields[name].deserialize(row[name]) for name in members}
@@ -100,7 +100,7 @@ class Tables:
         assert {**row, **dict.fromkeys(without)} == {**made, **dict.fromkeys(without)}
 
     def store_parents(self, resource, row):
-        """Stores the rows that this one shows and refers to."""
+        """Store the rows that this row contains and refers to."""
         for name, field in resource.schema.dump_fields.items():
             if isinstance(field, fields.Nested):
                 self.fill(RESOURCES[field.schema.opts.model.__table__.name], row[name]["id"], row[name])
@@ -108,7 +108,7 @@ class Tables:
             self.fill(parent, row[column])
 
     def fill(self, resource, ident, row=None):
-        """Stores rows up to this id, the last one as shown."""
+        """Store rows up to this id; the last row is the example."""
         while self._stored[resource.table.name] < ident:
             if row is not None and self._stored[resource.table.name] == ident - 1:
                 self.store(resource, row)
@@ -123,7 +123,7 @@ def tables(app, request):
 
 @pytest.fixture
 def stored(tables):
-    """What stands in the tables in the contract's examples, as far as an operation needs it."""
+    """Stores the rows that the examples of an operation assume."""
 
     def stored(name):
         resource = RESOURCES.get(OPERATIONS[name].table)
@@ -139,7 +139,7 @@ def stored(tables):
 
 @pytest.fixture
 def failing():
-    """An application in which a function of Flask's fails before every request."""
+    """Requests to an application in which a Flask function raises an error before every request."""
     app = create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite://"})
 
     def fail():
@@ -152,7 +152,7 @@ def failing():
 
 @pytest.fixture
 def cut_off():
-    """An application whose database is out of reach."""
+    """Requests to an application whose database cannot be reached."""
     app = create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": "postgresql://nobody@127.0.0.1:1/nothing"})
     yield app.test_client()
     database.dispose(app.app)
@@ -160,7 +160,7 @@ def cut_off():
 
 @pytest.fixture
 def impatient():
-    """The answer to a request whose body never comes."""
+    """The response to a request whose body never arrives."""
     app = create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite://", "API_REQUEST_TIMEOUT_SECONDS": 0.1})
     yield lambda name: asyncio.run(_answer_without_body(app, name))
     database.dispose(app.app)
@@ -208,7 +208,7 @@ def test_a_request_shown_succeeds(name, key, send, stored):
     assert body.items() <= response.json().items()
 
 
-# What is wrong enough for each fault that an example names: the value in its place, or None for a member left out.
+# For each fault in an example, a value that causes it; None leaves the member out.
 WRONG = {
     r"is required": lambda: None,
     r"is not a known (?:parameter|member)": lambda: 1,
@@ -231,7 +231,7 @@ def wrong(detail):
 
 
 def request_with(name, faults):
-    """A request of the operation with these faults and no others."""
+    """A request of the operation that has exactly these faults."""
     request = {"params": {}, "ident": "1", "json": dict(body_of(name))}
     for fault in faults:
         value, member = wrong(fault["detail"]), fault["pointer"].removeprefix("/")
@@ -245,13 +245,13 @@ def request_with(name, faults):
     return request if OPERATIONS[name].bodies else {**request, "json": None}
 
 
-# What is sent to receive an example of these statuses.
+# The requests that are answered with these statuses.
 REQUESTS = {
     "405": {"method": "PATCH"},
     "413": {"content": b" " * (2**20 + 1), "headers": {"Content-Type": "application/json"}},
     "415": {"content": b"a", "headers": {"Content-Type": "text/plain"}},
 }
-# The fixtures that make an application in trouble, which answers these statuses.
+# The fixtures of the broken applications that answer with these statuses.
 IN_TROUBLE = {"500": "failing", "503": "cut_off"}
 
 
@@ -276,7 +276,7 @@ def test_an_answer_shown_is_received(name, status, key, send, tables, stored):
 
 
 def set_by_the_service(resource, body):
-    """The members whose value no request and no numbering decides, such as the time."""
+    """The members that the service sets to a value other than a number in sequence, such as the time."""
     return {column.name for column in resource.table.columns if not column.primary_key} - body.keys()
 
 
@@ -290,7 +290,7 @@ def test_a_refusal_shown_is_received(name, status, key, send, tables, stored):
         stored(name)
         (column,) = (column.name for column in refusal.columns if f"/{column.name}" == faults[0]["pointer"])
         if refusal.targets:
-            request["json"] = {**body_of(name), column: 999}  # of which there is none
+            request["json"] = {**body_of(name), column: 999}  # there is no row with this id
         else:
             tables.make(RESOURCES[refusal.table.name], **{column: body_of(name)[column]})
 

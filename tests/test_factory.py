@@ -1,4 +1,4 @@
-"""`create_app`: what it takes, and that applications live beside each other and in any event loop."""
+"""`create_app`: its configurations, and several applications in one process and in different event loops."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ MEMORY = "sqlite:///:memory:"
 
 
 class Config:
-    """As the configuration of a Flask application is commonly written."""
+    """A typical configuration class of a Flask application."""
 
     SECRET_KEY = "secret"
     SQLALCHEMY_DATABASE_URI = "sqlite:///elsewhere.db"
@@ -28,7 +28,7 @@ class Config:
 
 
 class TestingConfig(Config):
-    __test__ = False  # no tests, whatever its name says
+    __test__ = False  # pytest must not collect this class
 
     TESTING = True
     SQLALCHEMY_DATABASE_URI = MEMORY
@@ -37,7 +37,7 @@ class TestingConfig(Config):
 
 @pytest.fixture
 def make_app():
-    """Makes an application as its user does, and closes its connections at the end."""
+    """Calls `create_app`, and closes the connections of the application at the end."""
     made = []
 
     def make(*config):
@@ -63,7 +63,7 @@ def create_tables(app):
 
 
 def client_of(app):
-    """A client inside an event loop, where the test client brings a loop of its own."""
+    """A client for use inside an event loop; the test client would start its own loop."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver")
 
 
@@ -230,7 +230,7 @@ def test_event_loops_beside_each_other(in_memory, switching_often, warm):
 
 @pytest.fixture
 def switching_often():
-    """Threads take turns so often that a place where two must not be at once is found."""
+    """Switch threads very often, so that race conditions are likely to show."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -238,7 +238,7 @@ def switching_often():
 
 
 def test_with_and_without_lifespan(in_memory):
-    with in_memory.test_client() as client:  # as a context the client sends lifespan events
+    with in_memory.test_client() as client:  # used as a context manager, the client sends lifespan events
         during = client.post("/api/users", json=ANN)
     after = in_memory.test_client().get("/api/users")
     with in_memory.test_client() as client:

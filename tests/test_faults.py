@@ -1,7 +1,7 @@
-"""A database that fails in earnest: the answer is a problem that gives nothing away, nothing is stored.
+"""A real fault of the database: the response is a problem without internal details, and nothing is stored.
 
-The faults are the database's own: a constraint that fails in COMMIT, a lock, a database that takes no writes, that has
-no tables, or that is not there.
+The faults are produced in the database: a constraint that fails in COMMIT, a lock, a read-only database, one that has
+no tables, or one that does not exist.
 """
 
 import logging
@@ -22,7 +22,7 @@ every_read = each([operation for operation in OPERATIONS if operation.method == 
 every_with_database = each([operation for operation in OPERATIONS if operation.name != "get_liveness"])
 every_with_tables = each([operation for operation in OPERATIONS if operation.table in RESOURCES])
 
-# A trigger on a table, its work such that only COMMIT finds it wanting.
+# A trigger on a table, whose violation is found only at COMMIT.
 _BREAK = {
     "sqlite": (
         f'CREATE TABLE "{SECRET}" (id INTEGER REFERENCES {{table}} (id) DEFERRABLE INITIALLY DEFERRED)',
@@ -44,7 +44,7 @@ _EVENTS = {"POST": "INSERT", "PUT": "UPDATE", "DELETE": "DELETE"}
 
 
 class Breakage:
-    """Makes the commit of an operation fail, and mends it."""
+    """Makes the COMMIT of an operation fail, and repairs it."""
 
     def __init__(self, engine, operation):
         self._engine = engine
@@ -81,7 +81,7 @@ def test_500_when_the_commit_fails_and_nothing_is_stored(client, rows, breakage,
     assert_problem(response, 500, "The server met an unexpected condition.")
     assert SECRET not in str(response.headers)
     assert state(client) == before
-    # Whoever runs the service finds in the log what the client is not told.
+    # The log has the details that the response leaves out.
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
@@ -103,7 +103,7 @@ def test_the_request_after_a_failed_commit_is_fine(request, client, app, rows, o
 
 @pytest.fixture(scope="module")
 def tableless(database_url):
-    """A database that is there, and empty."""
+    """Requests to an application on an empty database."""
     if database_url.startswith("sqlite"):
         config = {"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
     else:
@@ -122,7 +122,7 @@ def test_500_when_there_are_no_tables(tableless, operation):
 
 @pytest.fixture(scope="module")
 def embedded():
-    """The application of somebody whose own function around every request fails."""
+    """Requests to an application in which a user's own function raises an error in every request."""
 
     def fail():
         raise RuntimeError(SECRET)
@@ -142,7 +142,7 @@ def test_500_when_what_stands_around_the_handlers_fails(embedded, operation, cap
 
 @pytest.fixture(scope="module", params=UNREACHABLE, ids=["sqlite", "postgresql"])
 def unreachable(request):
-    """A database that is not there."""
+    """Requests to an application whose database does not exist."""
     with application(SQLALCHEMY_DATABASE_URI=request.param) as app:
         yield app.test_client()
 
@@ -164,7 +164,7 @@ def test_400_comes_before_503(unreachable, operation):
 
 @pytest.fixture(scope="module")
 def hurried(database_url):
-    """The run's database through an application that waits a fifth of a second for a lock."""
+    """Requests to an application on the run's database that waits 0.2 seconds for a lock."""
     with application(SQLALCHEMY_DATABASE_URI=database_url, API_LOCK_TIMEOUT_SECONDS=0.2) as app:
         yield app.test_client()
 
@@ -210,7 +210,7 @@ def test_the_request_after_the_lock_is_fine(hurried, locked, operation):
 
 @pytest.fixture(scope="module")
 def read_only(database_url):
-    """The run's database through connections that take no writes."""
+    """Requests to an application on the run's database whose connections are read-only."""
     if database_url.startswith("sqlite"):
         path = database_url.removeprefix("sqlite:///")
         config = {"SQLALCHEMY_DATABASE_URI": f"sqlite:///file:{path}?mode=ro&uri=true"}

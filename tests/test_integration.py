@@ -1,4 +1,4 @@
-"""Whole workflows, as a client goes through them."""
+"""Complete workflows of a client."""
 
 import time
 
@@ -92,7 +92,7 @@ def test_every_application_sees_what_another_wrote(client, database_url):
 
 
 def test_a_test_finds_the_database_empty(client):
-    """Whichever of the two comes second shows that the first left nothing behind."""
+    """The second of these two tests shows that the first one's rows were deleted."""
     created = client.post("/api/users", json={"username": "tempuser", "email": "temp@example.com"})
 
     assert created.json()["id"] == 1
@@ -108,7 +108,7 @@ def test_another_test_finds_the_database_empty(client):
 
 
 def test_ten_lists_take_less_than_a_second(client, make_user):
-    """Of the processor: how long that is by the clock, the machine's other work decides."""
+    """CPU time, because elapsed time depends on the load of the machine."""
     make_user()
     make_user()
     started = time.process_time()

@@ -1,4 +1,4 @@
-"""How the project is laid out: who may import whom, which names there are, what belongs together."""
+"""The layout of the project: allowed imports, names, and files that belong together."""
 
 import ast
 from importlib import import_module
@@ -11,16 +11,16 @@ from tests.resources import CONTRACT, OPERATIONS, RESOURCES
 
 ROOT = Path(__file__).parent.parent
 API = ROOT / "api"
-# The module of handlers that each tag of the contract has.
+# The module with the handlers of each tag of the contract.
 HANDLERS = {tag["name"]: import_module(f"api.{tag['name']}") for tag in CONTRACT.document["tags"]}
 
-# What each module imports of `api`, at most; everything points down, towards the end of the table. The row `resource`
-# is that of every module of handlers whose tag is a table.
+# The modules of `api` that each module may import; imports point only to later rows. The row `resource`
+# stands for every module of handlers whose tag is a table.
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"app", "check", "config", "database", "migrations", "seed"},
     "check": {"database.sqlite", "migrations"},
-    "__init__": {"app", "database"},  # hands them on
+    "__init__": {"app", "database"},  # re-exports them
     "app": {"config", "database", "health", "resource"},
     "resource": {"database", "database.shape", "models", "paging", "schemas"},
     "health": {"database", "migrations"},
@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "migrations": {"database", "models"},
     "seed": {"models"},
     "models": {"database"},
-    "database": {"database.access", "database.engines", "database.utc"},  # hands them on
+    "database": {"database.access", "database.engines", "database.utc"},  # re-exports them
     "database.access": {
         "config",
         "database.compilation",
@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "config": set(),
 }
 
-# Where a package is known. Whoever takes its place is a change of these modules alone.
+# The modules that may import a package. Replacing the package changes only these modules.
 KNOWN_TO = {
     "contractapp": {
         "app",
@@ -88,7 +88,7 @@ MODULES = sorted(API.rglob("*.py"))
 
 
 def unit(path):
-    """The row of the table that a module belongs to: its own name, or that of its folder."""
+    """The row of the table that a module belongs to: the name of the module or of its folder."""
     return row_of(module_of(path))
 
 
@@ -97,7 +97,7 @@ def module_of(path):
 
 
 def row_of(name):
-    """The modules of `database` have a row each; the other folders are one row, and so are the resources."""
+    """Each module of `database` has a row; every other folder has one row, and all resources share one."""
     package, _, module = name.partition(".")
     if package in RESOURCES:
         return "resource"
@@ -121,8 +121,8 @@ def _is_module(name):
 
 
 def imported_of_api(path):
-    """The rows of the table that a module imports, what it imports of its own folder left out."""
-    home = {"create_app": "app", "db": "database"}  # what `api` itself hands on
+    """The rows of the table that a module imports, without imports from its own folder."""
+    home = {"create_app": "app", "db": "database"}  # the names that `api` itself re-exports
     for name in imports(path):
         package, _, rest = name.partition(".")
         if package == "api" and rest:
@@ -200,7 +200,7 @@ def test_every_operation_has_the_handler_of_its_name_in_the_module_of_its_tag():
 
 
 def test_every_operation_has_a_test_file_that_says_so():
-    """So that no operation goes missing either: its file would stay behind."""
+    """A removed operation is found, too, because its test file would be left over."""
     lines = {f"test_{name}.py": f'"""{found.method} {found.path}."""' for name, found in OPERATIONS.items()}
 
     found = {path.name: path.read_text().split("\n", 1)[0] for path in (ROOT / "tests" / "operations").glob("test_*")}

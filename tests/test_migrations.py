@@ -18,7 +18,7 @@ from api.config import Settings
 
 @pytest.fixture
 def engine(database_url, tmp_path) -> Engine:
-    """A database with no table, of the kind that the run is on."""
+    """A database without tables, of the same kind as the run's database."""
     if database_url.startswith("sqlite"):
         url = f"sqlite:///{tmp_path}/empty.db"
     else:
@@ -39,7 +39,7 @@ def test_autogenerate_finds_no_difference(engine):
     migrations.upgrade(engine)
 
     with engine.connect() as connection:
-        # SQLite has no identity columns, which Alembic takes for a default gone missing.
+        # SQLite has no identity columns, which Alembic reports as a missing default.
         options = {"compare_type": True, "compare_server_default": engine.name == "postgresql"}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, database.db.metadata) == []

@@ -1,4 +1,4 @@
-"""The changes of `tools/mutations.py`: every kind is made, and each is exactly one change."""
+"""The changes of `tools/mutations.py`: every kind occurs, and each mutant has exactly one change."""
 
 import copy
 from pathlib import Path
@@ -94,7 +94,7 @@ MADE = {
 
 
 def differences(one, other):
-    """In how many places two documents differ; a name changed in its place is one."""
+    """The number of places in which two documents differ; a renamed key counts as one."""
     if isinstance(one, dict) and isinstance(other, dict):
         if len(one) == len(other) and one.keys() != other.keys():
             renamed = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]

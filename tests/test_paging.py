@@ -12,7 +12,7 @@ LOST = [{"in": "query", "pointer": "/cursor", "detail": "is not a cursor of this
 
 
 def following(response):
-    """Where the next page is; None after the last."""
+    """The URL of the next page; None after the last page."""
     link = response.headers.get("link")
     if link is None:
         return None
@@ -47,7 +47,7 @@ def cursor(response):
 
 @pytest.fixture
 def seven(make_user, make_post):
-    """Seven users and seven posts; the first user wrote the first five posts and the last."""
+    """Seven users and seven posts; the first user wrote the first five posts and the last post."""
     users = [make_user() for _ in range(7)]
     return [make_post(user_id=users[1 if number == 5 else 0]["id"]) for number in range(7)]
 
@@ -165,7 +165,7 @@ def test_a_cursor_changed_anywhere_is_refused(client, seven):
         client.get("/api/posts", params={"cursor": text}) for text in [*changed, good[:-1], good + "A", good * 2]
     ]
 
-    # The last digits of the id are free: what comes out is another place of the same list, as good as any.
+    # The last digits of the id may be changed: the result is a valid cursor for another place in the same list.
     places = [response.json() for response in refused if response.status_code == 200]
     assert all(ids(page) == sorted(ids(page)) for page in places)
     assert len(places) < 3

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: their timeouts are in force, and what they leave is met by no other client of a pooler."""
+"""Connections to PostgreSQL: their timeouts are in force and do not affect other clients of a pooler."""
 
 import socket
 import struct
@@ -20,7 +20,7 @@ LIMITS = text("SELECT current_setting('statement_timeout'), current_setting('loc
 
 @contextmanager
 def connected(url, *, autocommit=False, **settings):
-    """A connection that has been set up, on an engine like the reader's or like the writer's."""
+    """A connection that was set up, of an engine like the reader's or the writer's."""
     options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True} if autocommit else {}
     engine = create_engine(url, **options)
     given = {"API_STATEMENT_TIMEOUT_SECONDS": 7, "API_LOCK_TIMEOUT_SECONDS": 0.25, **settings}
@@ -36,7 +36,7 @@ def driver_of(connection):
 
 @pytest.fixture
 def pooled_url(database_url):
-    """The database behind something that, like a pooler, tells a client a process id of its own."""
+    """The URL of the database behind a proxy that, like a pooler, sends the client a different process id."""
     with psycopg.connect(database_url.replace("+psycopg", "")) as direct:
         info = direct.info
         server = f"{info.host}/.s.PGSQL.{info.port}"
@@ -64,7 +64,7 @@ def _relay(source, target, change):
 
 
 def _with_another_pid(data):
-    """BackendKeyData is K, its length, the process id and the key."""
+    """The message BackendKeyData consists of K, its length, the process id and the key."""
     head = data.find(b"K\x00\x00\x00")
     if head < 0 or b"server_version" not in data[:head]:
         return data
@@ -81,7 +81,7 @@ def test_the_timeouts_hold_for_the_connection(database_url, autocommit):
         threshold = driver_of(connection).prepare_threshold
 
     assert first == second == ("7s", "250ms")
-    assert threshold == 5  # psycopg's own
+    assert threshold == 5  # psycopg's default
 
 
 @pytest.mark.parametrize("autocommit", [False, True])
@@ -118,7 +118,7 @@ def test_statements_are_prepared_where_it_is_safe_or_as_the_setting_says(
     found = []
     for url in (database_url, pooled_url):
         with connected(url, API_PREPARED_STATEMENTS=chosen) as connection:
-            for _ in range(10):  # what psycopg prepares must be one statement
+            for _ in range(10):  # psycopg can prepare only a single statement
                 connection.execute(LIMITS).one()
                 connection.commit()
             found.append(driver_of(connection).prepare_threshold)
@@ -127,7 +127,7 @@ def test_statements_are_prepared_where_it_is_safe_or_as_the_setting_says(
 
 
 def test_a_timeout_that_is_not_in_force_is_an_error_that_names_it(database_url):
-    """A database of another make might take the setting and not keep it; here a function does."""
+    """A different database might accept the setting without applying it; here a function does that."""
     user = psycopg.conninfo.conninfo_to_dict(database_url.replace("+psycopg", "")).get("user", "postgres")
     with psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True) as owner:
         owner.execute("CREATE SCHEMA deaf")

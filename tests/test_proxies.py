@@ -1,4 +1,4 @@
-"""Reverse proxies: whom the application believes about its clients, and what."""
+"""Reverse proxies: which proxies and which headers the application trusts."""
 
 import pytest
 
@@ -17,7 +17,7 @@ PEER = ("10.0.0.1", 50000)
 
 @pytest.fixture(scope="module")
 def behind(database_url):
-    """The API behind proxies of two networks; its tables are those of the run."""
+    """Requests to an application that trusts proxies of two networks, on the run's database."""
     proxies = "10.0.0.0/8, fd00::1"
     with application(SQLALCHEMY_DATABASE_URI=database_url, API_TRUSTED_PROXIES=proxies) as app:
         yield app

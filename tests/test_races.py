@@ -1,7 +1,7 @@
-"""Requests that meet: one wins, the others get the answer they would get a moment later, and nobody a 500.
+"""Concurrent requests: one succeeds, the others get the response that they would get a moment later, never a 500.
 
-Some are held at the very point where they meet, by a transaction of another connection that is still open; the others
-just start together, several threads of one application and as many rounds as find out.
+In some tests, an open transaction of another connection holds a request at the critical point. In the others, several
+threads of one application start at the same time, in enough rounds to show a race condition.
 """
 
 import threading
@@ -22,21 +22,21 @@ TAKEN = {"username": "urn:problem:username-taken", "email": "urn:problem:email-t
 
 @pytest.fixture(scope="module")
 def racing(database_url):
-    """An application on the run's database that writes in several threads, as several processes would."""
+    """An application on the run's database that writes in several threads, like several processes."""
     with application(SQLALCHEMY_DATABASE_URI=database_url, API_READ_THREADS=4, API_WRITE_THREADS=4) as app:
-        app.test_client().get("/api/health/live")  # first requests that meet are the matter of test_factory.py
+        app.test_client().get("/api/health/live")  # test_factory.py tests concurrent first requests
         yield app
 
 
 @pytest.fixture
 def client(app, racing):
-    """Requests to the racing application; its tables are the run's, and empty."""
+    """Requests to the application `racing`, on the run's database; its tables are empty."""
     return racing.test_client()
 
 
 @pytest.fixture
 def at_once(racing):
-    """Sends requests at once, each from a thread of its own; returns the responses in their order."""
+    """Sends requests at once, each in its own thread; returns the responses in the order of the requests."""
 
     def send(*requests):
         def one(request):
@@ -54,7 +54,7 @@ def at_once(racing):
 
 @pytest.fixture
 def held_up(client, database_url):
-    """Sends a request while another connection's transaction is open, and ends that one a little later."""
+    """Sends a request while a transaction of another connection is open, and ends that transaction shortly after."""
     engine = create_engine(database_url)
 
     def send(statement, method, url, body=None, *, end="commit"):
@@ -65,9 +65,9 @@ def held_up(client, database_url):
             other.execute(text(statement))
             answer = thread.submit(client.request, method, url, json=body)
             time.sleep(0.15)
-            assert not answer.done()  # or there was no race
+            assert not answer.done()  # otherwise there was no race
             getattr(other, end)()
-            return answer.result()  # however long it takes: the machine may have other things to do
+            return answer.result()  # no time limit: the machine may be busy
 
     yield send
     engine.dispose()

@@ -1,6 +1,6 @@
-"""What stock Connexion gets wrong, by raw bytes: through the ASGI interface, and through `api serve` over a socket.
+"""Requests that stock Connexion handles wrongly, sent as raw bytes: through ASGI, and to `api serve` over a socket.
 
-A client library would tidy these requests up.
+A client library would correct these requests before sending them.
 """
 
 import gzip
@@ -23,14 +23,14 @@ import pytest
 JSON = ("Content-Type", "application/json")
 MIB = 1024 * 1024
 PROBLEM = "application/problem+json"
-# The server is told to wait this long for a body.
+# The server's timeout for a body.
 TIMEOUT_SECONDS = 1.0
 
 _numbers = count(1)
 
 
 def user(**changes: object) -> bytes:
-    """The JSON of a user whom no other test has made."""
+    """The JSON of a user that no other test creates."""
     name = f"raw{os.getpid()}-{next(_numbers)}"
     return orjson.dumps({"username": name, "email": f"{name}@example.com", **changes})
 
@@ -82,7 +82,7 @@ def wire(request, ask, reply_type) -> Callable[..., Any]:
 
     def send(method, target, headers=(), body=b""):
         with socket.create_connection(("127.0.0.1", port), 10) as connection:
-            with suppress(ConnectionError):  # refused before its end: the answer is there all the same
+            with suppress(ConnectionError):  # refused before the end of the body
                 connection.sendall(request_bytes(method, target, headers, body))
             response = http.client.HTTPResponse(connection, method=method)
             response.begin()
@@ -94,7 +94,7 @@ def wire(request, ask, reply_type) -> Callable[..., Any]:
 
 
 def request_bytes(method, target, headers=(), body=b"") -> bytes:
-    """A request as it goes over the wire; a list of chunks goes in chunks."""
+    """The bytes of a request; a list as the body is sent in chunks."""
     head = as_bytes(method) + b" " + as_bytes(target) + b" HTTP/1.1\r\nHost: test\r\n"
     for name, value in headers:
         head += as_bytes(name) + b": " + as_bytes(value) + b"\r\n"
@@ -110,7 +110,7 @@ def as_bytes(text: str | bytes) -> bytes:
     return text.encode("latin-1") if isinstance(text, str) else text
 
 
-# Accepted, as it must be
+# Requests that must be accepted
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_201_for_a_content_coding_that_changes_nothing(wire):
 
 
 def test_201_for_the_longest_text_fully_escaped(wire):
-    """Twelve bytes a character, which the limit of 1 MiB has to leave room for."""
+    """Twelve bytes for each character, which must fit into the limit of 1 MiB."""
     author = wire("POST", "/api/users", [JSON], user()).json()["id"]
     body = b'{"title": "t", "user_id": %d, "content": "%b"}' % (author, rb"\ud83d\ude00" * 65_536)
     reply = wire("POST", "/api/posts", [JSON], body)
@@ -188,7 +188,7 @@ def test_204_for_options_has_no_content_type(wire):
     assert reply.header("content-type") is None
 
 
-# Refused, as it must be
+# Requests that must be refused
 
 DEEP = b"[" * 100_000
 LONG_INTEGER = b"9" * 5_000
@@ -331,7 +331,7 @@ def test_405_lists_every_method_of_the_path(wire, method):
 
 @pytest.mark.parametrize("method", ["BREW", "get"])
 def test_405_or_501_for_a_method_that_nobody_knows(app, ask, port, method):
-    """RFC 9110, section 9.1: the server's parser stops at it, the application would say what the path takes."""
+    """RFC 9110, section 9.1: the server's parser answers 501, the application 405."""
     received = talk(port, request_bytes(method, "/api/users/1"))
 
     assert ask(app, method, "/api/users/1").status == 405
@@ -424,14 +424,14 @@ def test_two_same_requests_get_the_same_refusal(wire):
     ]
 
 
-# What only a socket can show
+# Tests that need a socket
 
 
 def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
-    """Everything that the server says to these bytes until it closes or falls silent."""
+    """Send these bytes; everything that the server sends until it closes the connection or stops sending."""
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         for part in parts:
-            with suppress(OSError):  # it may have closed already
+            with suppress(OSError):  # the server may have closed the connection already
                 connection.sendall(part)
             time.sleep(pause)
         connection.settimeout(0.3)
@@ -484,7 +484,7 @@ SMUGGLED = b"GET /api/health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\
 def test_bad_framing_answers_once_at_most_and_never_what_follows(port, framing):
     received = talk(port, HEAD + framing + SMUGGLED)
 
-    # `{}` is no user, so that a request which was understood as one gets 400 as well.
+    # `{}` is not a user, so a smuggled request that was parsed gets a 400 as well.
     assert set(statuses(received)) <= {400, 415}
     assert len(statuses(received)) <= 1
     assert b'"ok"' not in received
@@ -527,7 +527,7 @@ def test_what_is_no_http_is_a_problem(port):
     ],
 )
 def test_a_refusal_does_not_overtake_the_answer_before_it(port, behind, answers):
-    """Two requests and what is none, in one packet: never is a 400 taken for the answer to the first."""
+    """Two requests and invalid bytes in one packet: the 400 must not arrive as the response to the first request."""
     creates = [request_bytes("POST", "/api/users", [JSON], user()) for _ in range(2)]
 
     received = talk(port, b"".join(creates) + behind)
@@ -559,7 +559,7 @@ def test_other_versions_are_refused(port, version):
 
 
 def test_a_request_that_began_before_the_last_answer_has_its_own_time(port):
-    """Its first bytes come with the request before, its body long after the time for an idle connection (5 s)."""
+    """Its first bytes arrive with the previous request, its body long after the timeout of an idle connection (5 s)."""
     body = user()
     head = HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
@@ -674,7 +674,7 @@ OFFER = b"Connection: Upgrade, HTTP2-Settings%b\r\nUpgrade: h2c\r\nHTTP2-Setting
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 @pytest.mark.parametrize("pieces", [1, 2, 7, 10_000])
 def test_an_offer_of_another_protocol_is_declined_and_the_body_kept(port, framing, pieces):
-    """As Java's HttpClient offers HTTP/2 with the first request of a connection; another request follows it."""
+    """Java's HttpClient offers HTTP/2 like this in the first request of a connection; another request follows."""
     body = user()
     sent = request_bytes("POST", "/api/users", [JSON], body if framing == "length" else [body[:9], body[9:]])
     sent = sent.replace(b"\r\n", b"\r\n" + OFFER % b"", 1) + SMUGGLED
@@ -747,7 +747,7 @@ def test_a_disconnect_before_the_body_ends_is_not_taken_for_its_end(app, ask):
 
 
 def test_415_for_a_body_that_no_header_announces(app, ask):
-    """As over HTTP/2, which needs neither length nor chunks: it must not pass unchecked."""
+    """Like HTTP/2, which needs neither length nor chunks: the body must be checked all the same."""
     reply = ask(app, "POST", "/api/users", [], [b'{"username": 5}'], announced=False)
 
     assert reply.status == 415

@@ -1,4 +1,4 @@
-"""The README says what the code says: the settings, their defaults, the environments of tox, the commands."""
+"""The README agrees with the code: the settings, their defaults, the environments of tox, the commands."""
 
 import configparser
 import re
@@ -10,7 +10,7 @@ from api.config import settings_fields
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-# To a file of the project, not to an address elsewhere.
+# A link to a file of the project.
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 

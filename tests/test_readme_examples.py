@@ -1,4 +1,4 @@
-"""The README's curl lines, run one after the other against a server started as it says, print what it shows."""
+"""The README's curl commands, run in order against a server started as it says, print the output that it shows."""
 
 import os
 import re
@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ADDRESS = "127.0.0.1:8000"
 
-# A curl line alone in its block, and the block with its output that follows.
+# A block with a single curl command, and the following block with its output.
 SHOWN = re.findall(r"```sh\n(curl [^\n]*)\n```\n\n```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
@@ -40,7 +40,7 @@ def served(tmp_path):
 
 
 def wait_for(url, server):
-    """However long it takes to start: the machine may have other things to do."""
+    """Wait without a time limit: the machine may be busy."""
     while server.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=5).close()

@@ -1,4 +1,4 @@
-"""docs/reference.md tells what the docstrings of the library tell, and leaves no public name out."""
+"""docs/reference.md agrees with the docstrings of the library and has every public name."""
 
 import importlib
 

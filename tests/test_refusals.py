@@ -1,4 +1,4 @@
-"""A refused row is the problem beside its constraint, on both databases, with every constraint that it breaks."""
+"""A refused row raises the problem of its constraint, on both databases, with a fault for every violated constraint."""
 
 import gc
 import sqlite3
@@ -104,7 +104,7 @@ def runner(request, app, database_url):
 
 @contextmanager
 def runner_of(database_url):
-    """A runner as `write` uses it, on a database with a shelf, an owner and two books."""
+    """A runner like the one of `write`, on a database with a shelf, an owner and two books."""
     options = {"connect_args": {"isolation_level": "IMMEDIATE"}} if database_url.startswith("sqlite") else {}
     engine = create_engine(database_url, **options)
     if engine.dialect.name == "sqlite":
@@ -173,7 +173,7 @@ def test_every_constraint_that_a_new_row_breaks_is_told(runner, values, broken):
     ],
 )
 def test_every_constraint_that_a_change_breaks_is_told(runner, values, broken):
-    """Of book 2; what it does not change, and the book itself, are no conflict."""
+    """The change is to book 2; its unchanged values and the book itself do not conflict."""
     told = refusal(runner, MOVE, {"book_id": 2, **values})
 
     assert told == (broken[0], [problem.pointer for problem in broken])
@@ -272,7 +272,7 @@ def test_a_constraint_is_told_though_the_connection_is_gone_meanwhile(on_postgre
 
 
 def test_a_refusal_leaves_nothing_to_the_garbage_collector(app, database_url):
-    """An open cursor of a connection that another thread uses would stop the thread that collects it."""
+    """Collecting an open cursor would block the collecting thread while another thread uses the connection."""
     with runner_of(database_url) as runner:
         gc.collect()
         gc.disable()

@@ -1,4 +1,4 @@
-"""The JSON shape of a row."""
+"""The JSON form of a row."""
 
 from api.models import Post, User
 from api.schemas import post_schema, posts_schema, user_schema, users_schema

@@ -1,4 +1,4 @@
-"""`api serve` with two workers: they answer, and they stop. `tests/faults/` does worse things to them."""
+"""`api serve` with two workers answers requests and stops. `tests/faults/` has the tests of faults."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The compiled schema gives what `schema.dump` gives, or refuses to be compiled."""
+"""A compiled schema gives the same result as `schema.dump`; a schema that could differ is not compiled."""
 
 import enum
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from api.database.shape import Shape, UnsupportedSchema, shape_of
 from api.models import Post, User
 from api.schemas import PostSchema, UserSchema, post_schema, user_schema
 
-# Of a surrogate no database holds UTF-8, and NUL is for one test of the contract.
+# A surrogate cannot be stored as UTF-8; a test of the contract covers NUL.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 ids = st.integers(1, 2**53 - 1)
 users = st.builds(User, id=ids, username=texts, email=texts)
@@ -41,11 +41,11 @@ posts = st.builds(Post, id=ids, title=texts, content=texts, author=users)
 
 
 class Base(DeclarativeBase):
-    """Tables of these tests alone."""
+    """The tables of these tests."""
 
 
 class Loud(TypeDecorator):
-    """A text that comes back in capitals."""
+    """A text that is read in capitals."""
 
     impl = String
     cache_ok = True
@@ -69,7 +69,7 @@ class State(enum.Enum):
 
 
 class Thing(Base):
-    """A column of every kind that a JSON value cannot simply be."""
+    """A column of each type whose values need a conversion to JSON."""
 
     __tablename__ = "things"
 
@@ -100,7 +100,7 @@ class Thing(Base):
 
 
 class Special(Kind):
-    """A kind in two tables."""
+    """A model that is stored in two tables."""
 
     __tablename__ = "specials"
 
@@ -147,7 +147,7 @@ def test_posts_are_what_dump_makes_of_them(posts):
 def test_selected_and_returned_columns_are_those_of_dump(application, username, title, content):
     shape = shape_of(post_schema)
     with application.app.app_context():
-        author = User(username=f"~{username[:79]}", email=f"~{username[:79]}")  # no other test's name begins so
+        author = User(username=f"~{username[:79]}", email=f"~{username[:79]}")  # a prefix that no other test uses
         post = Post(title=title[:100], content=content, author=author)
         db.session.add(post)
         db.session.flush()
@@ -236,7 +236,7 @@ def thing_schema(**declared):
 
 
 class OwnString(fields.String):
-    """A field that could do anything."""
+    """A field with its own class, whose behaviour is unknown."""
 
 
 def loud(thing):

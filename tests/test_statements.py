@@ -1,4 +1,4 @@
-"""Statements on the driver itself give what SQLAlchemy gives; those that could differ go through it."""
+"""Statements on the driver give the same result as SQLAlchemy; statements that could differ go through SQLAlchemy."""
 
 import datetime as dt
 import enum
@@ -54,7 +54,7 @@ IDS = st.integers(0, 4)
 YEAR_10, YEAR_9990 = dt.datetime(10, 1, 1), dt.datetime(9990, 1, 1)  # noqa: DTZ001  # hypothesis adds the zones
 BIG = st.integers(-(2**63), 2**63 - 1)
 
-# Every statement of the handlers, and what its parameters may be.
+# Every statement of the handlers, with strategies for its parameters.
 READS = {
     "get_user": (users._SELECT, {"user_id": IDS | BIG}),
     "get_post": (posts._SELECT, {"post_id": IDS | BIG}),
@@ -78,7 +78,7 @@ alike = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCh
 
 
 class Shouted(TypeDecorator):
-    """Converts on the way in and out."""
+    """A type that converts values when they are written and read."""
 
     impl = String
     cache_ok = True
@@ -91,7 +91,7 @@ class Shouted(TypeDecorator):
 
 
 class Unreadable(TypeDecorator):
-    """Fails on the way out."""
+    """A type that raises an error when a value is read."""
 
     impl = String
     cache_ok = True
@@ -122,7 +122,7 @@ cheap = Table(
     Column("note", String(20), onupdate=lambda: "changed"),
 )
 
-# A column of every type whose values are converted here as SQLAlchemy converts them.
+# A column of every type whose values are converted in the same way as SQLAlchemy does.
 converted = Table(
     "converted",
     MetaData(),
@@ -172,7 +172,7 @@ def created(table, db):
 
 
 def plainly(statement, parameters):
-    """What SQLAlchemy gives, in a transaction that is rolled back."""
+    """The result of SQLAlchemy, in a transaction that is rolled back."""
     with db.engine.connect() as connection:
         try:
             return [tuple(row) for row in connection.execute(statement, parameters)]
@@ -297,7 +297,7 @@ def test_members_in_another_order_are_the_same_statement(runner):
 
 @pytest.mark.parametrize("through_sqlalchemy", [False, True])
 def test_a_value_looked_up_is_never_missing(on_postgresql, rows, database_url, through_sqlalchemy):
-    """The author comes when the statement has begun and waits for another transaction's row."""
+    """The author is stored after the statement has begun and while it waits for the row of another transaction."""
     other = create_engine(database_url)
     runner = StatementRunner(create_engine(database_url))
     if through_sqlalchemy:
@@ -316,7 +316,7 @@ def test_a_value_looked_up_is_never_missing(on_postgresql, rows, database_url, t
 
 
 def wait_for_a_lock(engine):
-    """Until another connection waits for a lock."""
+    """Wait until another connection waits for a lock."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while not connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
             time.sleep(0.01)
@@ -344,7 +344,7 @@ def test_what_sqlalchemy_converts_or_adds_goes_through_it(odd_table, runner, nam
 
 
 def handler_of(**statements):
-    """A function of a module that has these statements."""
+    """A function whose module has these statements."""
     namespace = {"__name__": "api.odd", **statements}
     exec("def get_odd(): pass", namespace)
     return namespace["get_odd"]
@@ -378,7 +378,7 @@ def test_an_application_names_the_statements_of_its_handlers(caplog, monkeypatch
 
 
 def test_of_the_handlers_statements_none_is_named(app, caplog):
-    statement = update(posts._posts).where(posts._posts.c.title == bindparam("title"))  # a name given only at its use
+    statement = update(posts._posts).where(posts._posts.c.title == bindparam("title"))  # known only at its use
     found = [*operations(users, posts, health).values(), handler_of(_STATEMENT=statement)]
 
     database.report_slow_statements(app.app, found)
@@ -420,7 +420,7 @@ def test_a_constant_of_the_statement_is_sent_too(runner):
 
 
 def test_who_listens_to_the_engine_hears_every_statement(rows, db):
-    runner = StatementRunner(create_engine(db.engine.url))  # SQLAlchemy remembers that somebody listened to an engine
+    runner = StatementRunner(create_engine(db.engine.url))  # its own engine: SQLAlchemy never resets the flag
     before = runner.fetch(users._SELECT, {"user_id": 1})
     heard = []
 
@@ -454,7 +454,7 @@ def test_a_mistake_in_the_parameters_leaves_a_connection_that_works(runner):
 
 
 def test_a_mistake_in_the_parameters_keeps_no_lock(on_sqlite, runner, database_url):
-    """Not even while the exception is there, and with it the statement that the driver had begun."""
+    """Even while the exception exists, which refers to the statement that the driver had begun."""
     with pytest.raises(ProgrammingError) as kept:
         runner.change(users._UPDATE, {"user_id": 1, "email": object()})
 
@@ -501,7 +501,7 @@ def test_a_connection_in_use_is_closed_once_it_is_not(runner):
     first, second = runner._take(), runner._take()
     runner._give_back(first)
     runner.dispose()
-    opened = runner._take()  # the runner is in use again: this one is kept
+    opened = runner._take()  # the runner is in use again and keeps this connection
     runner._give_back(opened)
     kept = len(runner._idle)
     runner.dispose()
@@ -521,7 +521,7 @@ def test_a_connection_goes_back_to_a_pool_that_decides(db):
 
 
 def test_statements_that_sqlalchemy_runs_find_a_connection(db):
-    """Kept connections hold all places of the pool; one of them is given up."""
+    """The connections that are kept open fill the pool; one of them is returned to it."""
     runner = StatementRunner(create_engine(db.engine.url, pool_size=2, max_overflow=0, pool_timeout=0.2))
     taken = [runner._take() for _ in range(2)]
     for connection in taken:
@@ -548,7 +548,7 @@ def test_a_mistake_does_not_empty_a_database_in_memory():
         client = app.test_client()
         created = client.post("/api/users", json={"username": "ann", "email": "ann@example.com"})
 
-        unready = client.get("/api/health/ready")  # there is no table of revisions
+        unready = client.get("/api/health/ready")  # the table of revisions does not exist
 
         assert (created.status_code, unready.status_code) == (201, 503)
         assert client.get("/api/users").json() == [created.json()]

@@ -1,6 +1,6 @@
-"""docs/tutorial.md can be followed to the letter, and touches only the places that the README lists.
+"""docs/tutorial.md can be followed exactly, and touches only the places that the README lists.
 
-That the project is whole afterwards, `tox -e resource` shows.
+`tox -e resource` checks that the resulting project works.
 """
 
 import re
@@ -31,7 +31,7 @@ def project(tmp_path):
 
 
 def places():
-    """What the README lists, as patterns: a folder stands for the files in it, `<tag>` for the name of one."""
+    """The places that the README lists, as patterns: a folder stands for its files, `<tag>` for the name of a file."""
     section = (ROOT / "README.md").read_text().split("\n## Add a resource\n", 1)[1].split("\n## ", 1)[0]
     steps = "\n".join(line for line in section.splitlines() if re.match(r"\d\. ", line))
     for place in re.findall(r"`([\w./<>]+\.\w+|[\w./]+/)`", steps):

@@ -1,4 +1,4 @@
-"""A write-ahead log is opened with its own database, in whatever state both were left, and with no other."""
+"""SQLite opens a write-ahead log only with its own database, in any state in which both were left."""
 
 import os
 import random
@@ -15,12 +15,12 @@ from api.database.wal import belongs
 def opened(path):
     connection = sqlite3.connect(path, isolation_level=None, timeout=0.001)
     connection.execute("PRAGMA journal_mode = WAL").close()
-    connection.execute("PRAGMA synchronous = OFF").close()  # no power cut here
+    connection.execute("PRAGMA synchronous = OFF").close()  # this test does not need to survive a power cut
     return connection
 
 
 def copied(source, target):
-    """The files as they would be found if the processes that use them were killed now."""
+    """A copy of the files, as if the processes that use them had been killed at this moment."""
     shutil.copy(source, target)
     shutil.copy(f"{source}-wal", f"{target}-wal")
     return target
@@ -61,9 +61,9 @@ def test_the_log_of_a_killed_process_is_its_own_at_any_moment(tmp_path, seed):
     writers = [opened(path), opened(path)]
     reader = opened(path)
     for moment in range(100):
-        with suppress(sqlite3.OperationalError):  # locked: then it is another moment of the same state
+        with suppress(sqlite3.OperationalError):  # locked: the copy then has an earlier moment of the same state
             random.choice(list(WORK.values()))(random.choice(writers))
-        if random.random() < 0.2:  # a reader that keeps checkpoints from coming to their end
+        if random.random() < 0.2:  # a reader, which prevents checkpoints from completing
             reader.rollback()
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM rows").fetchall()
@@ -117,7 +117,7 @@ def grow(path):
 
 
 def keep_the_size(path):
-    """The log has no word of the size's change: it does not write the first page."""
+    """The log does not show the change of size, because it does not contain the first page."""
     with closing(opened(path)) as connection:
         insert(connection, 50)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -178,7 +178,7 @@ def test_a_log_beside_a_newer_state_is_not_its_own(tmp_path, work):
 
 
 def left(tmp_path):
-    """A database, and the log that a killed process left."""
+    """A database with the log that a killed process left."""
     path = tmp_path / "used.db"
     with closing(opened(path)) as connection:
         connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, name UNIQUE, content)")
@@ -217,7 +217,7 @@ def test_a_log_without_a_whole_transaction_is_passed_over_as_sqlite_does(tmp_pat
 
 
 def test_what_a_power_cut_tore_is_no_reason_to_refuse(tmp_path):
-    """The last transaction of a log may be anything: SQLite stops before the first frame whose sum is wrong."""
+    """The last transaction of a log may be damaged: SQLite stops before the first frame with a wrong checksum."""
     path = tmp_path / "api.db"
     with closing(opened(path)) as connection:
         connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, name UNIQUE, content)")

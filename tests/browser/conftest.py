@@ -1,4 +1,4 @@
-"""A server started as its users start it, a reverse proxy in front of it, and Chromium to visit both with."""
+"""Fixtures: a server started with `api serve`, a reverse proxy in front of it, and Chromium."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from tests.debian import find
 
 PROXIED_HOST = "shop.example"
 
-# Nothing but the pages under test may talk to anyone; root has no sandbox to offer.
+# Only the pages under test may use the network. Chromium's sandbox does not work for root.
 FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
@@ -32,7 +32,7 @@ FLAGS = [
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
 
-# A body of JSON makes a browser ask first, by a preflight.
+# A JSON body makes the browser send a preflight request first.
 FETCH = """async ([url, method, body]) => {
   const sent = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(url, { method, ...sent });
@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base of a server on a new SQLite file, which believes a proxy on this machine and lists one other origin."""
+    """The base URL of a server on a new SQLite file, which trusts a proxy on this machine and allows one origin."""
     folder = tmp_path_factory.mktemp("server")
     port = _free_port()
     environment = {
@@ -66,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def proxied(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base of the same server behind nginx: another host and scheme, and a path prefix that nginx takes off."""
+    """The base URL of the same server behind nginx: another host and scheme, and a path prefix that nginx removes."""
     folder = tmp_path_factory.mktemp("nginx")
     port = _free_port()
     files = ["-keyout", folder / "key.pem", "-out", folder / "certificate.pem"]
@@ -90,7 +90,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Callable[..., SwaggerUI]]:
-    """Opens Swagger UI; whatever a test does there, the page asks its own server alone and complains of nothing."""
+    """Opens Swagger UI; the test fails if the page requests anything from another server or reports an error."""
     opened: list[tuple[BrowserContext, SwaggerUI]] = []
 
     def open_page(base: str, **options: Any) -> SwaggerUI:
@@ -110,7 +110,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., SwaggerUI]]:
 
 @pytest.fixture
 def fetch(chromium: Browser, server: str) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Asks the server from a page of another origin: what that page reads of the answer; raises where it may not."""
+    """Sends a request from a page of another origin; returns what the page may read, raises if it may read nothing."""
     port = server.rpartition(":")[2]
     context = chromium.new_context()
 
@@ -126,7 +126,7 @@ def fetch(chromium: Browser, server: str) -> Iterator[Callable[..., dict[str, An
 
 @pytest.fixture
 def swagger(visit: Callable[..., SwaggerUI], server: str) -> SwaggerUI:
-    """Swagger UI as a reader at a desk finds it."""
+    """Swagger UI in a desktop browser."""
     return visit(server, viewport={"width": 1280, "height": 900})
 
 
@@ -162,7 +162,7 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _nginx(folder: Path, port: int, server: str) -> str:
-    # As root nginx would work as another user, who may not enter the folder.
+    # Started by root, nginx would run its workers as another user, who may not enter the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -1,4 +1,4 @@
-"""What the reader of Swagger UI knows and does."""
+"""Reads and operates Swagger UI in a browser."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ from playwright.sync_api import Locator, Page
 ROOT = Path(__file__).parents[2]
 CONTRACT = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
 
-# Where the reverse proxy keeps the service.
+# The path prefix of the service behind the reverse proxy.
 PREFIX = "/community/v1"
 
 
 class Shown(NamedTuple):
-    """What Swagger UI shows of an answer."""
+    """The parts of a response that Swagger UI shows."""
 
     url: str
     status: int
@@ -25,7 +25,7 @@ class Shown(NamedTuple):
 
 
 class SwaggerUI:
-    """Swagger UI as its reader sees it; remembers what went wrong behind the reader's back."""
+    """Swagger UI in a page; records the errors that the page does not show."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -66,7 +66,7 @@ class SwaggerUI:
         return shown
 
     def shown(self, operation: Locator) -> Shown:
-        """The answer that stands under an operation."""
+        """The response that is shown below an operation."""
         answer = operation.locator(".live-responses-table .response")
         answer.wait_for()
         lines = answer.locator(".headerline").all_text_contents()
@@ -78,7 +78,7 @@ class SwaggerUI:
         )
 
     def _hear(self, message: Any) -> None:
-        # Chromium reports an answer that is an error, which a test may have asked for; it also stands in the page.
+        # Chromium reports error responses, which a test may have caused on purpose; the page shows them as well.
         asked_for = re.match(r"Failed to load resource: the server responded with a status of 4\d\d", message.text)
         if message.type in {"error", "warning"} and not asked_for:
             self.complaints.append(message.text)

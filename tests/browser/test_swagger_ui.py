@@ -28,7 +28,7 @@ def resolved(node):
 
 
 def text_of(markdown):
-    """What is read once Markdown is rendered, as far as the contract's descriptions use it."""
+    """The text of rendered Markdown, for the subset that the contract's descriptions use."""
     text = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", markdown.replace("`", ""))
     return " ".join(text.split())
 

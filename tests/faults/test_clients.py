@@ -1,4 +1,4 @@
-"""Clients that are slow, idle, gone or too many cost nobody else anything."""
+"""Clients that are slow, idle, disconnected or too many do not affect other clients."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ def connected(server):
 
 
 def reset(connection):
-    """Close without a goodbye: the other side sees a reset."""
+    """Close the connection with a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -43,7 +43,7 @@ def settled(pid, descriptors, *, seconds=5):
 
 
 def others(server, count=30):
-    """What ordinary clients get meanwhile: all answers, and the slowest one's seconds."""
+    """Send the requests of ordinary clients: all responses, and the seconds that the slowest one took."""
     answers = [server.get(path) for _ in range(count // 2) for path in (LIVE, USERS)]
     return {answer.status for answer in answers}, max(answer.seconds for answer in answers)
 
@@ -150,8 +150,8 @@ def test_clients_that_vanish(sent, serve, sqlite, figure):
 
     others(server)
     _, descriptors, _ = usage(pid)
-    vanish(200)  # what a first time costs is paid
-    allowed = descriptors + 20  # connections to the database that were not needed before
+    vanish(200)  # a warm-up, which is not measured
+    allowed = descriptors + 20  # connections to the database that were not open before
     threads, _, before = settled(pid, allowed)
     vanish(400)
     seen, slowest = others(server)

@@ -1,4 +1,4 @@
-"""The database goes away, hangs, refuses, is locked or full: a bounded 503, and service again without a restart."""
+"""The database stops, hangs, refuses, is locked or full: a 503 in bounded time, and 200 again without a restart."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ import pytest
 
 LIVE, READY, USERS, POSTS = "/api/health/live", "/api/health/ready", "/api/users", "/api/posts"
 
-# What the timeouts that conftest sets leave a request: its own 2 s, a sweep of 0.25 s, and some time to be busy.
+# The longest time of a request under conftest's timeouts: its own 2 s, a sweep of 0.25 s, and time for a busy machine.
 REQUEST_BOUND = 3.0
 AT_ONCE = 0.5
 
@@ -80,7 +80,7 @@ def test_a_stopped_database_is_503_until_it_is_back(mode, workers, serve, postgr
     assert live.seconds < AT_ONCE
     assert is_unavailable(ready)
     assert created.body in server.get(USERS).body
-    # A write that meets a dead connection is not tried again, and takes the rest of its worker's with it.
+    # A write that fails on a dead connection is not tried again, and closes all other connections of its worker.
     writes = [server.post_user().status for _ in range(10)]
     assert set(writes) <= {201, 503}
     assert writes.count(503) <= workers
@@ -173,7 +173,7 @@ def test_a_statement_that_takes_too_long_is_503(serve, postgresql, figure):
     assert is_unavailable(answer)
     assert 0.9 < answer.seconds < 2
     assert live.seconds < AT_ONCE
-    assert ready.status == 200  # it asks another table
+    assert ready.status == 200  # the readiness check reads another table
     assert server.get(USERS).status == 200
     figure(f"503 after {answer.seconds:.2f} s (statement timeout 1 s)")
 
@@ -312,7 +312,7 @@ def test_a_write_given_up_while_it_queued_is_not_carried_out(serve, database):
     time.sleep(0.5)
 
     assert all(map(is_unavailable, answers))
-    # The one that a thread had begun may be stored or not; a 503 does not say.
+    # The write that had begun in a thread may or may not be stored; a 503 does not tell which.
     assert len(database.usernames()) <= 1
 
 
@@ -332,7 +332,7 @@ def test_a_file_that_is_gone_is_503_until_it_is_back(serve, sqlite, figure):
     assert all(map(is_unavailable, refused))
     assert max(answer.seconds for answer in refused) < AT_ONCE
     assert live.status == 200
-    assert not begun  # no empty database in its place
+    assert not begun  # the server has not created an empty database
     assert server.post_user().status == 201
     assert len(server.get(USERS).body) == len(sqlite.usernames()) == 2
     figure(f"503 within {max(a.seconds for a in refused):.2f} s, ready {recovery:.2f} s after it was back")
@@ -359,7 +359,7 @@ def test_a_backup_put_in_the_place_of_the_file_is_served(serve, sqlite):
 
 
 def test_a_file_that_may_not_be_written_is_503_for_writes_until_it_may(serve, sqlite, figure):
-    # Root may write anything unless it gives that up.
+    # Root may write to every file unless it drops that capability.
     caps = ["setpriv", "--inh-caps=-dac_override", "--bounding-set=-dac_override"]
     server = serve(sqlite.url, wrapper=[] if os.geteuid() else caps)
     sqlite.path.chmod(0o444)
@@ -416,12 +416,12 @@ def test_a_full_tablespace_is_503_for_writes_and_nothing_to_reads(serve, postgre
     assert after.status == 201
     assert server.get(POSTS).body == [after.body]
     server.stop()
-    postgresql.drop()  # before its disk goes
+    postgresql.drop()  # before its disk is removed
     figure(f"503 within {max(a.seconds for a in refused):.2f} s, 201 as soon as there is space, nothing by halves")
 
 
 def test_a_file_that_may_not_grow_is_503_for_writes_and_nothing_to_reads(serve, sqlite, figure):
-    # A quota, as anybody can set it; the kernel refuses every write beyond it.
+    # A limit of the file size, which any user may set: the kernel refuses every write beyond it.
     server = serve(sqlite.url, wrapper=["sh", "-c", 'ulimit -f 512 && exec "$@"', "sh"])
     author = server.post_user().body["id"]
 
@@ -448,7 +448,7 @@ def small_disk(open_folder):
 
 
 def move(database, source, target):
-    """Move an SQLite file, and what belongs to it, to another folder."""
+    """Move an SQLite file, and the files of its log, to another folder."""
     for path in source.glob(f"{database.path.name}*"):
         path.rename(target / path.name)
 

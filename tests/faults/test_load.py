@@ -1,4 +1,4 @@
-"""Many requests at once: served, or refused at once; readers and writers keep out of each other's way."""
+"""Many requests at once are served or refused immediately; readers and writers do not delay each other."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ USERS, LIVE = "/api/users", "/api/health/live"
 
 
 def statuses(answers):
-    """How many answers had which status."""
+    """The number of responses with each status."""
     return {status: [a.status for a in answers].count(status) for status in {a.status for a in answers}}
 
 

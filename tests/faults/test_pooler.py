@@ -1,6 +1,6 @@
-"""Behind PgBouncer in transaction mode: one server connection serves many clients, one transaction each.
+"""Behind PgBouncer in transaction mode: many clients share a server connection, one transaction after another.
 
-What a client leaves on its connection (a prepared statement, a setting) is met by whoever gets that connection next.
+A prepared statement or a setting that a client leaves on the connection is visible to the next client that uses it.
 """
 
 import os
@@ -36,7 +36,7 @@ max_client_conn = 200
 
 
 class Pooler(NamedTuple):
-    """PgBouncer before a database, and the URL by which a client reaches the database through it."""
+    """PgBouncer in front of a database, and the URL of the database behind it."""
 
     url: str
     log: Path
@@ -44,7 +44,7 @@ class Pooler(NamedTuple):
 
 @pytest.fixture
 def pool(postgresql, open_folder, free_port) -> Iterator[Callable[..., Pooler]]:
-    """Starts PgBouncer before the test's database."""
+    """Starts PgBouncer in front of the test's database."""
     processes = []
 
     def start(mode: str = "transaction") -> Pooler:
@@ -54,7 +54,7 @@ def pool(postgresql, open_folder, free_port) -> Iterator[Callable[..., Pooler]]:
         file = open_folder / f"{postgresql.role}-{mode}.ini"
         file.write_text(settings)
         log = file.with_suffix(".log")
-        owner = postgresql.cluster.owner if os.geteuid() == 0 else None  # root is refused
+        owner = postgresql.cluster.owner if os.geteuid() == 0 else None  # PgBouncer refuses to run as root
         with log.open("wb") as output:
             processes.append(subprocess.Popen([find("pgbouncer"), file], stdout=output, stderr=output, user=owner))
         pooler = Pooler(f"postgresql://{postgresql.role}@127.0.0.1:{port}/{postgresql.role}", log)
@@ -138,9 +138,9 @@ def test_a_pooler_that_takes_no_transactions_stops_the_start_with_a_sentence(ser
 
 
 def _met_by_others(pooler):
-    """The timeouts of every connection to the server, as another client meets them."""
+    """The timeouts of every server connection, as another client of the pooler sees them."""
     clients = [psycopg.connect(pooler.url) for _ in range(SERVER_CONNECTIONS)]
-    try:  # none of them ends its transaction, so that no two share a connection
+    try:  # all transactions stay open, so that each has a server connection of its own
         statement = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout')"
         return {client.execute(statement).fetchone() for client in clients}
     finally:
@@ -149,7 +149,7 @@ def _met_by_others(pooler):
 
 
 def _store(postgresql, count):
-    """That many users, by their ids, as JSON shows them."""
+    """Store this many users; their JSON by id."""
     with postgresql.connect() as connection:
         rows = connection.execute(
             "INSERT INTO users (username, email) SELECT 'u' || n, 'u' || n || '@example.com'"

@@ -1,4 +1,4 @@
-"""Stopping with and without warning: what was accepted is finished, what was acknowledged is there."""
+"""Stopping by signal or by kill: accepted requests are finished, and acknowledged writes are stored."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ REQUEST = b"GET /api/users HTTP/1.1\r\nHost: faults\r\n\r\n"
 
 @contextmanager
 def writing(server, *, clients=8):
-    """Writes without a pause, by several clients; yields the names acknowledged so far and everything tried."""
+    """Several clients write without pause; yields the acknowledged names and all names that were sent."""
     acknowledged, tried, done = [], [], threading.Event()
 
     def write():
@@ -96,7 +96,7 @@ def test_what_is_stuck_does_not_keep_the_server(workers, serve, database, figure
     flight.join()
 
     assert status == 0
-    # The timeout, the half second in which the supervisor looks up, and what a busy machine takes to end processes.
+    # The timeout, the half second between two checks of the supervisor, and time for a busy machine to end processes.
     assert seconds < 2 + 0.5 + 2
     assert left
     assert {answer.status for answer in answers} <= {0, 503}
@@ -115,7 +115,7 @@ def test_an_idle_server_stops_at_once(workers, serve, sqlite, figure):
     status, seconds = server.stop()
 
     assert status == 0
-    assert seconds < 3  # the shutdown timeout: nothing was in flight
+    assert seconds < 3  # the shutdown timeout: no request was running
     for connection in idle:
         connection.close()
     figure(f"exit 0 after {seconds:.2f} s, with twenty idle connections")
@@ -142,7 +142,7 @@ def test_clients_that_do_not_finish_do_not_keep_the_server(workers, serve, sqlit
     status, seconds = server.stop()
 
     assert status == 0
-    assert seconds < 3 + 1.5  # the shutdown timeout, and what a busy machine takes to end
+    assert seconds < 3 + 1.5  # the shutdown timeout, and time for a busy machine
     for connection in connections:
         connection.close()
     figure(f"exit 0 after {seconds:.2f} s (shutdown timeout 3 s)")
@@ -157,18 +157,18 @@ def test_a_stop_just_after_the_start(serve, sqlite, figure):
     status, seconds = server.stop()
 
     assert status == 0
-    assert seconds < 3  # nothing was in flight: a worker that is not ready yet hears it too
+    assert seconds < 3  # no request was running; a worker that is not ready yet stops as well
     figure(f"exit 0 after {seconds:.2f} s (shutdown timeout 3 s)")
 
 
 def test_a_signal_to_the_whole_group_stops_it_as_well(serve, sqlite, figure):
-    # As Ctrl-C in a terminal does.
+    # Ctrl-C in a terminal signals the whole group.
     server = serve(sqlite.url, workers=2)
 
     start = time.monotonic()
     os.killpg(server.process.pid, signal.SIGINT)
     time.sleep(0.1)
-    os.killpg(server.process.pid, signal.SIGINT)  # of somebody in a hurry
+    os.killpg(server.process.pid, signal.SIGINT)  # Ctrl-C a second time, before the server has stopped
 
     assert server.process.wait(10) == 0
     figure(f"exit 0 after {time.monotonic() - start:.2f} s")

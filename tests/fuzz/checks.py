@@ -1,12 +1,12 @@
-"""Schemathesis, set up for this contract: what both the everyday run and `tox -e fuzz` use.
+"""The configuration of Schemathesis for this contract, used by the everyday run and by `tox -e fuzz`.
 
-Every check of its own is on but two, and each of these has one of ours in its place that hides nothing else.
+All of its checks are on except two. Each of these two is replaced by a more precise check.
 
 - A valid request may get a 400 (a taken name, an author who does not exist, a cursor of another list), which
-  `positive_data_acceptance` calls a failure; allowing the status would hide every other 400 too.
-  `valid_data_is_accepted` goes by the `type` of the problem, and asks the database whether what it claims is so.
-- A row goes with one that it refers to, which `ensure_resource_availability` calls a failure.
-  `what_was_created_is_there` knows what the scenario deleted.
+`positive_data_acceptance` reports as a failure; allowing the status would hide every other 400, too.
+`valid_data_is_accepted` reads the `type` of the problem and asks the database whether the problem is real.
+- A row is deleted with the row that it refers to, which `ensure_resource_availability` reports as a failure.
+`what_was_created_is_there` knows which rows the scenario deleted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,12 +27,12 @@ _PHASES: dict[str, dict[str, Any]] = {
     "examples": {},
     "coverage": {"generate-duplicate-query-parameters": True},
     "fuzzing": {},
-    # Links that Schemathesis infers would follow what the contract forgot to say.
+    # Without inferred links, only the links in the contract are tested.
     "stateful": {"inference": {"algorithms": []}},
 }
 
 CHECKS = {
-    # Far above what any request takes on a busy machine, far below what a pattern that backtracks without end does.
+    # Far more than any request takes on a busy machine, far less than a pattern with catastrophic backtracking takes.
     "max_response_time": 60,
     "positive_data_acceptance": {"enabled": False},
     "ensure_resource_availability": {"enabled": False},
@@ -40,7 +40,7 @@ CHECKS = {
 
 
 def config(phase: str, max_examples: int = 1) -> SchemathesisConfig:
-    """One phase, the same cases in every run: drawn from no seed, no earlier run and not from the source of the API."""
+    """One phase, with the same cases in every run: no seed, earlier run or source code of the API affects them."""
     phases = {name: {**options, "enabled": name == phase} for name, options in _PHASES.items()}
     return SchemathesisConfig.from_dict(
         {
@@ -54,7 +54,7 @@ def config(phase: str, max_examples: int = 1) -> SchemathesisConfig:
 
 @schemathesis.check
 def valid_data_is_accepted(ctx: Any, response: Any, case: Any) -> None:
-    """A valid request is refused for a reason that the contract's examples name, and that is true, or not at all."""
+    """A valid request is refused only for a reason that the contract's examples name and that the database confirms."""
     if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code != 400:
         positive_data_acceptance(ctx, response, case)
         return
@@ -66,7 +66,7 @@ def valid_data_is_accepted(ctx: Any, response: Any, case: Any) -> None:
         positive_data_acceptance(ctx, response, case)
         return
     application = case.operation.app
-    if application is not None:  # not across a network: others may have changed the row since
+    if application is not None:  # only in process: on a started server another worker may have changed the row since
         values = {**case.body, "id": next(iter(case.path_parameters.values()), 0)}
         refusals = [refusal for refusal in refusals_of(_operation(case)) if refusal.problem.type == kind]
         assert any(_is_true(refusal, values, application) for refusal in refusals), f"{kind} was claimed, and is not so"
@@ -74,7 +74,7 @@ def valid_data_is_accepted(ctx: Any, response: Any, case: Any) -> None:
 
 @schemathesis.check
 def what_was_created_is_there(ctx: Any, response: Any, case: Any) -> None:
-    """What the scenario created answers, unless the scenario deleted it, or a row that it refers to."""
+    """A created row can be fetched, unless the scenario deleted it or a row that it refers to."""
     created = ctx.internals.find_parent(case_id=case.id)
     if response.status_code == 404 and created is not None and _operation(created).name.startswith("create_"):
         row = ctx.internals.find_response(case_id=created.id).json()
@@ -86,7 +86,7 @@ def what_was_created_is_there(ctx: Any, response: Any, case: Any) -> None:
 def _went_with_another(ctx: Any, resource: Resource, row: Mapping[str, Any] | None) -> bool:
     """Whether the scenario deleted a row that this one refers to, directly or through others.
 
-    Of a row that the scenario never saw, None, it is not known what it referred to: any may have been it.
+    None stands for a row that the scenario never saw; it may have referred to any deleted row.
     """
     for column, parent in resource.parents.items():
         deleted = set(_deleted(ctx, parent))
@@ -105,7 +105,7 @@ def _deleted(ctx: Any, resource: Resource) -> Iterator[int]:
 
 
 def _seen(ctx: Any, resource: Resource, ident: int | None) -> Mapping[str, Any] | None:
-    """The row of this id as the scenario saw it when it was created."""
+    """The row with this id, as the scenario saw it when the row was created."""
     for case, response in _answered(ctx):
         if _operation(case).name == f"create_{resource.name}" and response.status_code == 201:
             row: Mapping[str, Any] = response.json()
@@ -133,7 +133,7 @@ def _documented_types(operation: Any) -> set[str]:
 
 
 def _is_true(refusal: Refusal, values: Mapping[str, Any], application: Any) -> bool:
-    """Whether the database holds another row with these values, or lacks the one that they refer to."""
+    """Whether the database has another row with these values, or lacks the row that they refer to."""
     if not all(column.name in values for column in refusal.columns):
         return False
     found = exists().where(
@@ -149,7 +149,7 @@ def _is_true(refusal: Refusal, values: Mapping[str, Any], application: Any) -> b
 
 
 def resolve(document: Mapping[str, Any], value: Any) -> Any:
-    """What a value says, or what its `$ref` points to says."""
+    """The value, or the value that its `$ref` points to."""
     while isinstance(value, Mapping) and isinstance(value.get("$ref"), str):
         target: Any = document
         for segment in value["$ref"].removeprefix("#/").split("/"):

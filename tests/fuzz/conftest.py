@@ -1,8 +1,8 @@
-"""Names for the tests that Schemathesis makes."""
+"""Names for the tests that Schemathesis generates."""
 
 
 def pytest_collection_modifyitems(items):
-    # Under pytest 9.2 the tests of all operations that Schemathesis 4.32 makes of one function share its node id.
+    # With pytest 9.2, all tests that Schemathesis 4.32 generates from one function have the same node id.
     for item in items:
         label = getattr(item, "operation_label", None)
         if label is not None and label not in item.nodeid:

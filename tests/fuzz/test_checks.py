@@ -1,4 +1,4 @@
-"""The checks that are on, and ours in the place of those that are off."""
+"""The checks of Schemathesis that are on, and the checks that replace the others."""
 
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ def test_each_replaced_check_has_one_of_ours_in_its_place():
 
 @pytest.mark.parametrize(("operation", "refusal"), REFUSALS, ids=lambda value: getattr(value, "name", None) or "")
 def test_what_a_refusal_claims_is_looked_up(operation, refusal, app, rows):
-    """A valid request that is refused without a reason is found, for each reason there is."""
+    """For each reason of a refusal: a valid request that is refused although the reason does not apply is found."""
     stored, shown = rows[operation.name.partition("_")[2]], next(iter(operation.bodies.values()))
     names = [column.name for column in refusal.columns]
     if refusal.targets:
@@ -77,7 +77,7 @@ def test_a_row_that_was_never_seen_may_have_referred_to_any():
 
 
 def history(scenario):
-    """What Schemathesis tells a check of the scenario: here operations, each with a row and the status that it got."""
+    """The scenario as a check of Schemathesis gets it, made from operations, each with a row and a status."""
     cases = [case_of(number, *step) for number, step in enumerate(scenario)]
     responses = {case.id: case.response for case in cases}
     return SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Schemathesis in process: requests made from the contract, their answers under every check it has and two of ours.
+"""Schemathesis in process: requests generated from the contract; its checks and two of the project's check responses.
 
 `tox -e fuzz` runs the same checks for longer, with other seeds, against a started server.
 """
@@ -21,13 +21,13 @@ from tests.fuzz.checks import config, resolve
 from tests.resources import OPERATIONS, RESOURCES
 
 DIGESTS = "FUZZ_DIGESTS"  # names a file to which each test adds its name and a hash of the requests it sent
-# What Hypothesis calls unhealthy is mostly a machine with other things to do.
+# Hypothesis's health checks mostly fail because the machine is busy.
 PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck))
 SCENARIOS = settings(PATIENT, stateful_step_count=12, derandomize=True, database=None)
 
 
 class Subject:
-    """ASGI: one name for whichever application is tested. Schemathesis wants it when the tests are collected."""
+    """An ASGI application that passes requests to the one under test, which does not exist at collection time."""
 
     def __init__(self, application):
         self.application = application
@@ -47,7 +47,7 @@ class Subject:
         await self.application(scope, received, send)
 
 
-# The contract is read, as it is served, from an application that has no tables.
+# An application without tables serves the contract to Schemathesis.
 subject = Subject(create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite://"}))
 
 
@@ -55,7 +55,7 @@ def contract(phase, max_examples=1):
     return schemathesis.openapi.from_asgi("/api/openapi.json", subject, config=config(phase, max_examples))
 
 
-by_examples = contract("examples").exclude(tag="health")  # these take nothing that an example could show
+by_examples = contract("examples").exclude(tag="health")  # has no parameters, so no examples
 by_coverage = contract("coverage")
 by_fuzzing = contract("fuzzing", max_examples=50)
 by_links = contract("stateful")
@@ -101,19 +101,19 @@ def test_fuzzing(case):
 
 
 class Done(SkipTest):
-    """Every link was followed. Hypothesis lets this exception through at once, where it would run any other again."""
+    """Every link was followed. Hypothesis does not rerun a test after this exception, as it does after any other."""
 
 
 @pytest.fixture
 def follow(empty):
-    """Runs scenarios until every link was followed to a success, at most so many; counts the links that were."""
+    """Run at most this many scenarios, until every link led to a success; the number of links that did."""
 
     def follow(scenarios):
         followed = Counter()
 
         class Links(by_links.as_state_machine()):
             def setup(self):
-                empty()  # Hypothesis calls a scenario flaky that depends on the one before
+                empty()  # Hypothesis reports a scenario as flaky if it depends on the previous one
 
             def before_call(self, case):
                 source, name, origin = self.link_to(case)
@@ -144,9 +144,9 @@ def follow(empty):
 
 
 def references(link, source, row):
-    """What a link's prose says of the body: a new row refers to the row that the link is from.
+    """Apply what a link's description says about the body: the new row refers to the row that the link starts from.
 
-    And to those that this one refers to: where such a row does not exist, the link leads to a refusal.
+    It also refers to the rows that this row refers to; if such a row does not exist, the request is refused.
     """
     if not link.startswith("create_"):
         return {}
@@ -166,7 +166,7 @@ def test_a_few_scenarios_follow_links(follow):
 
 @pytest.fixture
 def start():
-    """Starts processes; those that still run at the end of the test are ended, or they would disturb the next one."""
+    """Starts processes; kills those that still run at the end of the test: they would disturb the next one."""
     with ExitStack() as running:
 
         def start(*command, **options):
@@ -181,12 +181,12 @@ def test_two_runs_send_the_same(tmp_path, start):
     few = "(fuzzing and POST and users) or few"
     command = [sys.executable, "-m", "pytest", "--assert=plain", "-p", "no:cacheprovider", __file__, "-k", few]
     runs = []
-    for seed in ("1", "2"):  # of the hashes that order Python's sets
+    for seed in ("1", "2"):  # hash seeds, which change the order of Python's sets
         environment = {**os.environ, DIGESTS: str(tmp_path / seed), "PYTHONHASHSEED": seed, "TEST_DATABASE": "sqlite"}
         asked = [*command, f"--basetemp={tmp_path / seed}-temp"]
         runs.append(start(*asked, env=environment, stdout=subprocess.DEVNULL))
 
-    # However long they take: the machine may have other things to do.
+    # No time limit: the machine may be busy.
     assert [run.wait() for run in runs] == [0, 0]
     first, second = ((tmp_path / seed).read_text() for seed in ("1", "2"))
     assert first == second

@@ -1,4 +1,4 @@
-"""Both wheels, given the folder that they were built into: what they hold, and that they work outside the checkout.
+"""Checks both wheels, in the folder given: their contents, and that they work outside the checkout.
 
 `tox -e wheel` runs it in an environment with requirements/run.txt and nothing of this project: the service is
 installed there. The library gets an environment of its own, with what pip finds that its wheel asks for, in the pinned
@@ -37,7 +37,7 @@ for module in (contractapp, contractapp.compat, contractapp.server):
         print(f"from {module.__name__} import {name}\\nreveal_type({name})")
 """
 
-# What mypy has to refuse: an argument of another type, a name that there is not.
+# mypy must refuse an argument of the wrong type and a name that does not exist.
 WRONG = 'from contractapp import Nothing, Workers\n\nWorkers(read_threads="4")\n'
 
 
@@ -85,7 +85,7 @@ def dist_info(wheel: Path) -> str:
 
 
 def library_serves_strangers(wheel: Path, outside: Path) -> None:
-    """The README's example in a folder of somebody else's, with each of the extras in turn."""
+    """Run the README's example in the folder of another project, with each of the extras in turn."""
     project = outside / "project"
     write_project(project)
     python = environment(outside / "library")
@@ -117,7 +117,7 @@ def write_project(folder: Path) -> None:
 
 
 def names_are_typed(python: str, checker: str, project: Path) -> None:
-    """`mypy --strict` finds nothing in the project, a type for each public name, and the faults of `WRONG`."""
+    """Check that `mypy --strict` accepts the project, knows all types, and finds the faults in `WRONG`."""
     install_pinned(checker, pins("lint.txt")["mypy"][0], "lint.txt")
     assert run(python, "-W", "ignore", "use.py", cwd=project) == "somebody else {'greeting': 'Hello somebody else'}\n"
     mypy = [
@@ -145,7 +145,7 @@ def names_are_typed(python: str, checker: str, project: Path) -> None:
 
 
 def service_serves(library: Path, service: Path, outside: Path) -> None:
-    """The service, installed where this runs, answers from its own contract and stops."""
+    """Check that the service, installed in this environment, answers with its own contract and stops."""
     pip(sys.executable, "install", "--no-deps", "--force-reinstall", str(library), str(service))
     pip(sys.executable, "check")
     tell(sys.executable, "users-posts-api")
@@ -159,7 +159,7 @@ def service_serves(library: Path, service: Path, outside: Path) -> None:
 
 @contextmanager
 def serving(command: list[str], folder: Path, settings: dict[str, str] | None = None):
-    """The base URL of a server that says it on its first line; it has to end well."""
+    """The base URL of a server, which prints it on its first line and must exit with status 0."""
     server = subprocess.Popen(command, cwd=folder, env=settings, stdout=subprocess.PIPE, text=True)
     try:
         yield re.search(r"http://[^/\s]+", server.stdout.readline())[0]
@@ -180,20 +180,20 @@ def get(url: str) -> object:
 
 
 def environment(folder: Path) -> str:
-    """An empty environment; its Python."""
+    """Make an empty environment; the path of its Python."""
     venv.create(folder, with_pip=True)
     return str(folder / "bin" / "python")
 
 
 def install(python: str, wheel: Path, extras: str, pinned: str) -> None:
-    """The wheel, after what pip finds that it asks for."""
+    """Install the requirements that pip finds for the wheel, then the wheel."""
     install_pinned(python, f"contractapp{extras} @ {wheel.resolve().as_uri()}", pinned)
     pip(python, "install", "--no-deps", "--force-reinstall", str(wheel))
     pip(python, "check")
 
 
 def install_pinned(python: str, requirement: str, pinned: str) -> None:
-    """Everything that a requirement needs, in the versions and with the hashes of a file of requirements/."""
+    """Install a requirement and its dependencies, with the versions and hashes in a file of requirements/."""
     known = pins(pinned)
     constraints = write(Path(python).parent / "constraints.txt", "\n".join(line for line, _ in known.values()))
     report = pip(
@@ -207,7 +207,7 @@ def install_pinned(python: str, requirement: str, pinned: str) -> None:
 
 
 def pins(name: str) -> dict[str, tuple[str, str]]:
-    """Each package of a file in requirements/, by its name: its version as a constraint, and its lines with hashes."""
+    """The packages in a file of requirements/ by name: the version as a constraint, and the lines with hashes."""
     blocks = re.findall(
         r"^([\w.-]+)(?:\[.*?\])?(==\S+)(.*(?:\n +.*)*)", (ROOT / "requirements" / name).read_text(), re.MULTILINE
     )

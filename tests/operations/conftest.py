@@ -1,4 +1,4 @@
-"""What a refusal looks like."""
+"""The bodies of error responses."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def problem() -> Callable[..., dict[str, Any]]:
-    """The body of an error whose status says it all."""
+    """A function that returns the body of a problem of type `about:blank`."""
 
     def body(status: int, detail: str) -> dict[str, Any]:
         title = HTTPStatus(status).phrase
@@ -20,7 +20,7 @@ def problem() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def invalid() -> Callable[..., dict[str, Any]]:
-    """The body of a 400 for these faults, each `(in, pointer, detail)`."""
+    """A function that returns the body of a 400 with these faults, each `(in, pointer, detail)`."""
 
     def body(*faults: tuple[str, str, str]) -> dict[str, Any]:
         return {

@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 @pytest.fixture
 def make_post(store: Callable[..., Row], make_user: Callable[..., Row]) -> Callable[..., Row]:
-    """Stores a post, of a user of its own unless `user_id` is given, and returns it as JSON shows it."""
+    """A function that stores a post and returns its JSON; without `user_id` it creates a user as the author."""
     numbers = count(1)
 
     def make(**overrides: object) -> Row:

@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 @pytest.fixture
 def make_user(store: Callable[..., Row]) -> Callable[..., Row]:
-    """Stores a user and returns it as JSON shows it."""
+    """A function that stores a user and returns its JSON."""
     numbers = count(1)
 
     def make(**overrides: object) -> Row:

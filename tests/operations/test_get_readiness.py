@@ -11,7 +11,7 @@ UNREACHABLE = ["sqlite:////no/such/folder/api.db", "postgresql+psycopg://nobody@
 
 @pytest.fixture
 def migrated(tmp_path):
-    """An application with a database of its own, its schema at head."""
+    """An application with a separate database, whose schema is at head."""
     with application(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/api.db") as app:
         with app.app.app_context():
             migrations.upgrade(db.engine)

@@ -3,7 +3,7 @@
 NO_INTEGER = "must be an integer"
 NOT_ALLOWED = "has characters or a form that the contract does not allow here"
 
-# What int() reads and decimal digits are not.
+# Texts that are not plain decimal numbers, although int() accepts some of them.
 _NO_PLAIN_DIGITS = ["", "+1", "01", "-0x1", "1_0", " 1", "1 ", "1\n", "1.0", "1e1", "one", "٣", "1\0", "9" * 5000]
 
 LIMITS_REFUSED = [
@@ -31,7 +31,7 @@ CURSORS_REFUSED = [
     ("a\n", NOT_ALLOWED),
     *(
         (text, "is not a cursor of this list")
-        for text in ("1", "MQ", "a", "_", "a" * 128)  # no base64, and base64 of something else
+        for text in ("1", "MQ", "a", "_", "a" * 128)  # not base64, and base64 of other contents
     ),
 ]
 
@@ -40,7 +40,7 @@ LINES_REFUSED = [
     (" ", NOT_ALLOWED),
     (" ann", NOT_ALLOWED),
     ("ann ", NOT_ALLOWED),
-    ("\u00a0ann", NOT_ALLOWED),  # a blank that does not break a line
+    ("\u00a0ann", NOT_ALLOWED),  # a no-break space
     ("ann\n", NOT_ALLOWED),
     ("an\nn", NOT_ALLOWED),
     ("an\tn", NOT_ALLOWED),

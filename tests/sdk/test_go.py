@@ -1,4 +1,4 @@
-"""The client that OpenAPI Generator makes for Go: the standard library alone, right against the real service."""
+"""The Go client of OpenAPI Generator: it needs only the standard library and works with the real service."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ import pytest
 HERE = Path(__file__).parent
 TRANSCRIPT = (HERE / "scenario.txt").read_text()
 
-# Go's name for a model is also that of a function: docs/clients.md says why these are called otherwise.
+# In Go these models would have the name of a function; docs/clients.md says why they are renamed.
 RENAMED = {"NewUser": "UserInput", "NewPost": "PostInput"}
 
 
@@ -23,7 +23,7 @@ def client(debian, make, workshop) -> Path:
 
 @pytest.fixture
 def go(client, workshop):
-    """Runs go in the module, with no way to fetch another."""
+    """Runs go in the module, without downloading other modules."""
 
     def run(*command: str) -> str:
         cache = str(workshop.folder / "go")

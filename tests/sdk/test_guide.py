@@ -1,4 +1,4 @@
-"""docs/clients.md is right: its tables say what the contract says, its commands and programs run and print it."""
+"""docs/clients.md is correct: its tables agree with the contract, its commands and programs print what it shows."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def test_the_default_url_is_where_api_serve_listens(contract):
 
 
 def test_the_table_of_errors_has_every_status_with_every_type(contract):
-    """But for the types that say which rows are in the way: these stand in the introduction of the contract."""
+    """The types of refused constraints are excluded: the introduction of the contract lists them."""
     listed = [(int(status), kind) for status, kind, _ in rows("Errors") if not kind.startswith("any other")]
     shown = {(problem["status"], problem["type"]) for problem in problems(contract)}
 
@@ -169,7 +169,7 @@ def test_the_collection_for_postman_has_every_operation_with_the_contract_s_exam
 
 
 def items(folder):
-    """The requests of a collection, whatever folders they are in."""
+    """The requests of a collection, in all its folders."""
     for item in folder:
         if "request" in item:
             yield item

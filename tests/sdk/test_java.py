@@ -1,4 +1,4 @@
-"""The client that OpenAPI Generator makes for Java's own HTTP client: typed, and right against the real service."""
+"""The Java client of OpenAPI Generator: it is typed and works with the real service."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def client(debian, make, workshop) -> Path:
 def classes(client, workshop, jar, guide) -> str:
     """A class path with the client, the scenario and the example of docs/clients.md.
 
-    The Jackson of the generator itself serves the client, since Debian's lacks the module for dates.
+    The client uses the Jackson in the generator's jar, because Debian's lacks the module for dates.
     """
     (program,) = guide("Java").programs
     example = workshop.folder / "Example.java"

@@ -1,4 +1,4 @@
-"""The client that openapi-python-client makes: complete, typed, and right against the real service."""
+"""The client of openapi-python-client: it is complete and typed, and works with the real service."""
 
 import importlib
 import inspect
@@ -13,7 +13,7 @@ SCENARIO = (HERE / "python" / "scenario.py").read_text()
 TRANSCRIPT = (HERE / "scenario.txt").read_text()
 PACKAGE = "users_and_posts_api_client"
 
-# What makes the synchronous program of the asynchronous one.
+# Replacements that turn the asynchronous program into the synchronous one.
 SYNCHRONOUS = [
     (r"\basyncio\.run\((.*)\)", r"\1"),
     (r"\basyncio_detailed\b", "sync_detailed"),

@@ -1,4 +1,4 @@
-"""The types that openapi-typescript makes, with openapi-fetch: strict, and right against the real service."""
+"""The types of openapi-typescript, used with openapi-fetch: they are strict and work with the real service."""
 
 import re
 import shutil
@@ -67,6 +67,6 @@ def test_mistakes_do_not_compile(client, workshop):
     with pytest.raises(AssertionError) as refusal:
         workshop.run("npx", "tsc", "--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "mistakes.ts")
 
-    (client / "mistakes.ts").unlink()  # or the project would compile it
+    (client / "mistakes.ts").unlink()  # otherwise the project would compile it
     found = re.findall(r"^mistakes\.ts\((\d+),\d+\): error (TS\d+)", str(refusal.value), re.MULTILINE)
     assert found == [(str(line), code) for line, code in enumerate(mistakes.values(), start=4)]

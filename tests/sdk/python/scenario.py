@@ -1,6 +1,6 @@
 """The life of a user and their posts, through the asynchronous half of the generated client.
 
-The test makes the program for the synchronous half out of this one.
+The test derives the program for the synchronous half from this one.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ Parsed = User | Post | list[Post] | Message | Health | Refused | Problem | None
 
 
 def said(parsed: Parsed) -> str:
-    """A problem in a line, by the fields of its type."""
+    """One line with the fields of a problem."""
     if isinstance(parsed, Refused):
         places = " ".join(f"{fault.in_}{fault.pointer}" for fault in parsed.errors)
         return f"{parsed.status} {parsed.type_} {places}"
@@ -115,7 +115,7 @@ async def live(client: Client) -> None:
 
 
 async def mocked(client: Client) -> None:
-    """What the real service does not answer on demand, from the mock server."""
+    """Get responses from the mock server that the real service does not send on demand."""
     for status in (400, 405, 408, 413, 415, 500, 503):
         asking = client.with_headers({"Prefer": f"code={status}"})
         answer = await create_user.asyncio_detailed(client=asking, body=NewUser("ada", "ada@example.com"))
