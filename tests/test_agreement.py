@@ -118,7 +118,7 @@ def test_a_new_row_needs_just_the_columns_that_have_no_value_of_their_own(databa
 
 
 @each
-def test_what_a_request_may_hold_fits_its_column(database, resource):
+def test_every_value_that_a_request_may_hold_fits_its_column(database, resource):
     columns = columns_of(database, resource)
 
     for name in (resource.new, resource.changes):
@@ -127,7 +127,7 @@ def test_what_a_request_may_hold_fits_its_column(database, resource):
 
 
 @each
-def test_what_a_column_may_hold_the_response_allows(database, resource):
+def test_the_response_allows_every_value_that_a_column_may_hold(database, resource):
     columns = columns_of(database, resource)
 
     for member, schema in properties(resource.response, "response").items():
@@ -150,7 +150,7 @@ def test_lengths_are_those_of_the_columns(database, resource):
 
 
 @each
-def test_what_marshmallow_shows_is_of_the_type_that_the_contract_says(resource):
+def test_marshmallow_dumps_the_types_of_the_contract(resource):
     spec = APISpec("agreement", "1", "3.0.3", plugins=[MarshmallowPlugin()])
     spec.components.schema(resource.response, schema=type(resource.schema))
     shown = spec.to_dict()["components"]["schemas"][resource.response]["properties"]
@@ -164,7 +164,7 @@ def test_what_marshmallow_shows_is_of_the_type_that_the_contract_says(resource):
 
 
 @each
-def test_what_is_nested_is_shown_as_by_itself(resource):
+def test_a_nested_object_is_the_same_as_the_object_by_itself(resource):
     for name in nested(resource):
         inner = resource.schema.dump_fields[name].schema
         other = RESOURCES[inner.opts.model.__table__.name]
@@ -233,8 +233,8 @@ def other_database():
 
 USERS, POSTS = RESOURCES["users"], RESOURCES["posts"]
 
-FITS = test_what_a_request_may_hold_fits_its_column
-SHOWS = test_what_a_column_may_hold_the_response_allows
+FITS = test_every_value_that_a_request_may_hold_fits_its_column
+SHOWS = test_the_response_allows_every_value_that_a_column_may_hold
 NEEDS = test_a_new_row_needs_just_the_columns_that_have_no_value_of_their_own
 LENGTHS = test_lengths_are_those_of_the_columns
 MEMBERS = test_the_response_has_the_members_of_schema_and_table

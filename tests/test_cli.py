@@ -64,7 +64,7 @@ FIT = "Contract, handlers, database and schema are fit to serve.\n"
 BEHIND = f"{FIT}`api serve` will bring the schema up to date first: {migrations.head()}.\n"
 
 
-def test_check_of_a_database_that_is_not_there_makes_none(run, tmp_path):
+def test_check_does_not_create_a_missing_database(run, tmp_path):
     answer = run("check")
 
     assert (answer.output, answer.exit_code) == (BEHIND, 0)

@@ -66,7 +66,7 @@ def test_the_environment_sets_every_setting():
     )
 
 
-def test_an_empty_variable_is_as_good_as_none():
+def test_an_empty_variable_counts_as_not_set():
     assert Settings.from_env(dict.fromkeys(("DATABASE_URL", "SECRET_KEY", "API_QUEUE_SIZE"), "")) == (
         Settings.from_env({})
     )
@@ -136,7 +136,7 @@ def test_a_url_names_its_driver_and_an_absolute_path(given, kept):
         ("postgresql://db/api", False),
     ],
 )
-def test_a_database_in_memory_is_known(url, in_memory):
+def test_a_database_in_memory_is_recognised(url, in_memory):
     assert Settings.from_config({"SQLALCHEMY_DATABASE_URI": url}).in_memory is in_memory
 
 
@@ -166,7 +166,7 @@ def test_a_configuration_is_a_class_an_object_or_a_mapping(config):
     assert settings.flask_config == {name: value for name, value in vars(Config).items() if name.isupper()}
 
 
-def test_a_configuration_hides_the_environment(monkeypatch):
+def test_a_configuration_replaces_the_environment(monkeypatch):
     monkeypatch.setenv("API_QUEUE_SIZE", "3")
 
     assert Settings.from_config({}).queue_size == 1000

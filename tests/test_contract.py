@@ -80,7 +80,7 @@ def test_it_says_where_api_serve_listens_by_default():
     assert [server["url"] for server in DOCUMENT["servers"]] == ["http://127.0.0.1:8000/api"]
 
 
-def test_no_operation_asks_who_is_calling():
+def test_no_operation_requires_authentication():
     assert DOCUMENT["security"] == []
     assert [name for name, operation in OPERATIONS.items() if "security" in operation] == []
 
@@ -92,7 +92,7 @@ def test_every_operation_has_one_tag_of_the_list():
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_answers_what_its_kind_can(name):
+def test_an_operation_has_the_statuses_of_its_kind(name):
     operation = OPERATIONS[name]
     statuses = {"201" if name.startswith("create_") else "200", "400", "405", "500"}
     if "{" in resources.OPERATIONS[name].path:
@@ -167,11 +167,11 @@ def test_the_format_of_an_integer_is_the_smallest_that_holds_it():
 
 
 @pytest.mark.parametrize("place", VALUES)
-def test_values_are_those_that_the_service_knows(place):
+def test_enumerations_have_the_values_that_the_service_uses(place):
     assert component(*place)["enum"] == VALUES[place]
 
 
-def test_every_value_that_is_no_name_has_one_for_generated_clients():
+def test_every_value_that_is_not_an_identifier_has_a_name_for_generated_clients():
     names = {place: schema for place, schema in SCHEMAS.items() if ":" in "".join(schema.get("enum", ()))}
 
     assert len(names) >= 4
@@ -179,7 +179,7 @@ def test_every_value_that_is_no_name_has_one_for_generated_clients():
 
 
 @pytest.mark.parametrize(("place", "good", "bad"), NEVER)
-def test_what_never_comes_is_ruled_out(place, good, bad):
+def test_a_pattern_refuses_texts_that_must_never_occur(place, good, bad):
     validator = jsonschema.Draft4Validator(component(*place))
 
     assert validator.is_valid(good)
@@ -193,7 +193,7 @@ def test_a_location_is_declared_as_a_reference():
     assert len(LOCATIONS) == len(RESOURCES)
 
 
-def test_a_header_is_always_there_unless_it_has_a_reason():
+def test_a_header_is_required_unless_there_is_a_reason():
     required = {
         (name, header["required"])
         for operation in OPERATIONS.values()
@@ -205,7 +205,7 @@ def test_a_header_is_always_there_unless_it_has_a_reason():
     assert {name for name, always in required if always} == {"Allow", "Location", "Retry-After"}
 
 
-def test_at_most_as_many_faults_are_told_as_the_service_tells():
+def test_the_contract_has_the_services_limit_of_faults():
     found = {
         (schema["properties"]["errors"]["minItems"], schema["properties"]["errors"]["maxItems"])
         for schema in SCHEMAS.values()
@@ -216,7 +216,7 @@ def test_at_most_as_many_faults_are_told_as_the_service_tells():
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("list_")])
-def test_a_page_holds_what_limit_allows_and_no_limit_asks_for_the_most(name):
+def test_a_page_has_at_most_the_maximum_of_limit_which_is_its_default(name):
     limit = component("parameters", "limit", "schema")
     page = OPERATIONS[name]["responses"]["200"]["content"]["application/json"]["schema"]
 
@@ -231,7 +231,7 @@ def to_its_children(resource):
 
 
 @pytest.mark.parametrize("resource", RESOURCES.values(), ids=lambda resource: resource.name)
-def test_what_was_made_leads_to_what_can_be_done_with_it(resource):
+def test_a_created_row_links_to_its_operations(resource):
     name, children = resource.name, to_its_children(resource)
     itself = {
         kind: [f"{name}_id"] for kind in (f"get_{name}", f"update_{name}", f"delete_{name}") if kind in OPERATIONS

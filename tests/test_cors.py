@@ -51,7 +51,7 @@ REFUSALS = {
 }
 
 
-def test_a_listed_page_may_read_an_answer(listed, ask):
+def test_a_page_of_an_allowed_origin_may_read_a_response(listed, ask):
     reply = ask(listed, "POST", "/api/users", [HERE, JSON], ANN)
 
     assert (reply.status, reply.header("location")) == (201, "/api/users/1")
@@ -63,7 +63,7 @@ def test_a_listed_page_may_read_an_answer(listed, ask):
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_listed_page_may_read_a_refusal(listed, ask, refusal):
+def test_a_page_of_an_allowed_origin_may_read_a_refusal(listed, ask, refusal):
     status, method, target, headers, body = refusal
 
     reply = ask(listed, method, target, [HERE, *headers], body)
@@ -76,7 +76,7 @@ def test_a_listed_page_may_read_a_refusal(listed, ask, refusal):
     }
 
 
-def test_a_listed_page_may_read_that_the_database_is_away(ask, tmp_path):
+def test_a_page_of_an_allowed_origin_may_read_a_503(ask, tmp_path):
     with application(
         SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/empty.db", API_CORS_ORIGINS="https://app.example"
     ) as app:
@@ -98,7 +98,7 @@ def test_a_listed_page_may_read_that_the_database_is_away(ask, tmp_path):
         ("Origin", ""),
     ],
 )
-def test_a_page_that_is_not_listed_may_read_nothing(listed, ask, origin):
+def test_a_page_of_another_origin_may_read_nothing(listed, ask, origin):
     reply = ask(listed, "GET", "/api/users", [origin])
 
     assert (reply.status, reply.json()) == (200, [])
@@ -112,7 +112,7 @@ def test_an_answer_without_an_origin_says_that_it_depends_on_one(listed, ask):
 
 
 @pytest.mark.parametrize("origin", [ELSEWHERE, ("Origin", "null")])
-def test_everyones_page_may_read_an_answer_that_is_the_same_for_all(for_all, ask, origin):
+def test_when_all_origins_are_allowed_the_response_is_the_same_for_all(for_all, ask, origin):
     reply = ask(for_all, "GET", "/api/users", [origin])
 
     assert cross_origin(reply) == {"access-control-allow-origin": "*", "access-control-expose-headers": READABLE}
@@ -122,7 +122,7 @@ def test_everyones_page_may_read_an_answer_that_is_the_same_for_all(for_all, ask
 @pytest.mark.unrecorded("a preflight asks about a request, and has no path of its own")
 @pytest.mark.parametrize("target", ["/api/users", "/api/users/1", "/api/openapi.json", "/nowhere", "//", "/api/users/"])
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_a_preflight_of_a_listed_page_is_granted_whatever_is_there(listed, ask, target, method):
+def test_a_preflight_of_an_allowed_origin_is_granted_for_every_path(listed, ask, target, method):
     asked = [
         HERE,
         ("Access-Control-Request-Method", method),
@@ -141,7 +141,7 @@ def test_a_preflight_of_a_listed_page_is_granted_whatever_is_there(listed, ask, 
     }
 
 
-def test_a_preflight_of_everyones_page_is_granted(for_all, ask):
+def test_a_preflight_is_granted_when_all_origins_are_allowed(for_all, ask):
     reply = ask(for_all, "OPTIONS", "/api/users", [ELSEWHERE, ("Access-Control-Request-Method", "POST")])
 
     assert reply.status == 204
@@ -150,7 +150,7 @@ def test_a_preflight_of_everyones_page_is_granted(for_all, ask):
     assert reply.header("access-control-allow-headers") is None
 
 
-def test_a_preflight_of_a_page_that_is_not_listed_is_an_ordinary_options(listed, ask):
+def test_a_preflight_of_another_origin_is_an_ordinary_options(listed, ask):
     reply = ask(listed, "OPTIONS", "/api/users", [ELSEWHERE, ("Access-Control-Request-Method", "POST")])
 
     assert (reply.status, reply.header("allow")) == (204, "GET, HEAD, OPTIONS, POST")
@@ -174,7 +174,7 @@ def test_the_contract_stays_open_to_everyone(listed, ask, name, origin):
 
 
 @pytest.mark.parametrize("name", ["openapi.json", "openapi.yaml"])
-def test_everyone_may_send_headers_with_a_request_for_the_contract(app, ask, name):
+def test_pages_of_all_origins_may_send_headers_with_a_request_for_the_contract(app, ask, name):
     asked = [ELSEWHERE, ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "x-tool")]
 
     reply = ask(app, "OPTIONS", f"/api/{name}", asked)
@@ -194,7 +194,7 @@ def test_credentials_are_never_allowed(listed, for_all, ask):
     assert [reply.header("access-control-allow-credentials") for reply in replies] == [None] * 4
 
 
-def test_without_the_setting_no_page_is_granted_anything(app, ask):
+def test_without_the_setting_no_origin_is_allowed(app, ask):
     reply = ask(app, "GET", "/api/users", [HERE])
 
     assert (reply.status, cross_origin(reply)) == (200, {})

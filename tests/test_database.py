@@ -59,7 +59,7 @@ def test_a_write_is_there_for_the_next_read(db):
     assert read(_ALL, {}) == [("ann",)]
 
 
-def test_a_write_that_touches_no_row_is_none(db):
+def test_a_write_that_changes_no_row_returns_none(db):
     assert write(User.__table__.delete().returning(User.__table__.c.id), {}) is None
 
 
@@ -67,7 +67,7 @@ def test_a_write_that_touches_no_row_is_none(db):
     ("taken", "problem"),
     [({"email": "other@example.com"}, UsernameTaken), ({"username": "other"}, EmailTaken)],
 )
-def test_a_refused_constraint_is_its_problem(db, taken, problem):
+def test_a_refused_constraint_raises_its_problem(db, taken, problem):
     write(_NEW, ANN)
 
     with pytest.raises(problem) as refusal:
@@ -83,7 +83,7 @@ def test_a_refused_constraint_is_its_problem(db, taken, problem):
     assert len(read(_ALL, {})) == 1
 
 
-def test_both_are_told_when_both_are_taken(db):
+def test_both_are_reported_when_both_are_taken(db):
     write(_NEW, ANN)
 
     with pytest.raises(UsernameTaken) as refusal:
@@ -99,12 +99,12 @@ def test_a_constraint_without_a_problem_is_an_error(db):
         write(_NEW, {"username": "other", "email": None})
 
 
-def test_a_refused_foreign_key_is_its_problem(db):
+def test_a_refused_foreign_key_raises_its_problem(db):
     with pytest.raises(UnknownUser):
         write(insert(Post.__table__).returning(Post.__table__.c.id), {"title": "a", "content": "b", "user_id": 999})
 
 
-def test_a_post_of_nobody_is_refused(db):
+def test_a_post_of_an_unknown_user_is_refused(db):
     with pytest.raises(UnknownUser):
         posts.create_post({"title": "a", "content": "b", "user_id": 999})
 
@@ -147,7 +147,7 @@ def test_a_session_never_shows_a_value_either(app, database_url, caplog):
     assert SECRET not in caplog.text
 
 
-def test_a_mistake_of_ours_stays_an_error(db):
+def test_a_programming_error_stays_an_error(db):
     with pytest.raises(DBAPIError):
         read(text("SELECT * FROM nothing"), {})
 
@@ -160,7 +160,7 @@ def test_sessions_see_what_was_written_and_the_other_way_round(db):
     assert User.query.count() == len(read(_ALL, {})) == 2
 
 
-def test_an_open_session_keeps_nobody_waiting(short, db):
+def test_an_open_session_does_not_delay_other_requests(short, db):
     write(_NEW, ANN)
     assert User.query.count() == 1
 
@@ -247,7 +247,7 @@ def test_a_connection_that_may_not_write_is_not_used_again(on_sqlite, short, dat
     assert write(_NEW, ANN) is not None
 
 
-def test_a_file_that_is_gone_is_unavailable_and_none_takes_its_place(own_file):
+def test_a_deleted_file_is_unavailable_and_not_created_again(own_file):
     write(_NEW, ANN)
     elsewhere = own_file.rename(own_file.with_name("elsewhere.db"))
 

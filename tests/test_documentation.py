@@ -12,7 +12,7 @@ ASSETS = ["swagger-ui.css", "swagger-ui-bundle.js", "initialize.js", "favicon-16
 
 
 @pytest.mark.parametrize(("name", "read"), [("openapi.json", orjson.loads), ("openapi.yaml", yaml.safe_load)])
-def test_the_contract_is_served_as_it_was_written_but_for_its_server(app, ask, name, read):
+def test_the_contract_is_served_unchanged_except_for_its_server(app, ask, name, read):
     reply = ask(app, "GET", f"/api/{name}")
 
     assert reply.header("content-type") == f"application/{name.rpartition('.')[2]}"
@@ -28,7 +28,7 @@ def test_the_served_contract_keeps_its_references_and_names_no_module(app, ask, 
 
 
 @pytest.mark.parametrize("name", ["openapi.json", "ui/"])
-def test_a_prefix_that_a_proxy_took_care_of_is_said_again(app, ask, name):
+def test_the_contract_has_the_prefix_that_a_proxy_removed(app, ask, name):
     reply = ask(app, "GET", f"/outside/api/{name}", root_path="/outside")
 
     assert reply.status == 200
@@ -39,7 +39,7 @@ def test_a_prefix_that_a_proxy_took_care_of_is_said_again(app, ask, name):
 @pytest.mark.parametrize(
     "target", ["/api/openapi.json", "/api/openapi.yaml", "/api/ui/", *(f"/api/ui/{name}" for name in ASSETS)]
 )
-def test_304_for_what_the_client_has_already(app, ask, target):
+def test_304_for_a_response_that_the_client_has_cached(app, ask, target):
     first = ask(app, "GET", target)
     etag = first.header("etag")
 
@@ -54,7 +54,7 @@ def test_304_for_what_the_client_has_already(app, ask, target):
 
 
 @pytest.mark.parametrize("name", ["openapi.json", "openapi.yaml"])
-def test_pages_from_anywhere_may_read_the_contract(app, ask, name):
+def test_pages_of_all_origins_may_read_the_contract(app, ask, name):
     get = ask(app, "GET", f"/api/{name}", [("Origin", "https://editor.example")])
     preflight = ask(
         app,

@@ -139,7 +139,7 @@ def test_allow_is_what_the_contract_shows(client):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_204_for_options_with_what_the_path_takes(client, path):
+def test_204_for_options_with_the_methods_of_the_path(client, path):
     response = client.options(path)
 
     assert response.status_code == 204
@@ -313,7 +313,7 @@ def test_415_for_a_body_that_is_not_plain_json(client, rows, operation, headers,
 
 
 @every_with_body
-def test_415_before_anything_is_read_of_the_request(client, operation):
+def test_415_before_parameters_and_body_are_checked(client, operation):
     response = send(client, operation, f"{operation.url()}?x=1", content=b"{", headers={"Content-Type": "text/plain"})
 
     assert_problem(response, 415, NOT_JSON)
@@ -393,7 +393,7 @@ def test_400_for_a_query_that_only_looks_right(client, query, fault):
         ("9" * 5000, "must be an integer"),
     ],
 )
-def test_400_for_what_is_no_id(client, rows, operation, text, detail):
+def test_400_for_an_invalid_id(client, rows, operation, text, detail):
     (name,) = path_parameters(operation)
 
     response = send(client, operation, operation.url(text))
@@ -450,7 +450,7 @@ REFUSED_BODIES = {
 
 @every_with_body
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
-def test_400_for_what_is_no_json(client, rows, operation, body):
+def test_400_for_a_body_that_is_not_json(client, rows, operation, body):
     before = state(client)
 
     response = send(client, operation, content=body, headers=JSON)
@@ -464,7 +464,7 @@ def test_400_for_what_is_no_json(client, rows, operation, body):
 
 @every_with_body
 @pytest.mark.parametrize(("body", "detail"), REFUSED_BODIES.values(), ids=REFUSED_BODIES.keys())
-def test_400_for_a_body_that_is_no_object_in_utf_8(client, rows, operation, body, detail):
+def test_400_for_a_body_that_is_not_an_object_in_utf_8(client, rows, operation, body, detail):
     before = state(client)
 
     response = send(client, operation, content=body, headers=JSON)

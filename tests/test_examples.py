@@ -198,7 +198,7 @@ def test_every_example_is_valid():
 
 
 @pytest.mark.parametrize(("name", "key"), requests_shown())
-def test_a_request_shown_succeeds(name, key, send, stored):
+def test_the_example_of_a_request_succeeds(name, key, send, stored):
     stored(name)
     body = OPERATIONS[name].bodies[key]
 
@@ -256,7 +256,7 @@ IN_TROUBLE = {"500": "failing", "503": "cut_off"}
 
 
 @pytest.mark.parametrize(("name", "status", "key"), [found for found in responses_shown() if found[1] < "300"])
-def test_an_answer_shown_is_received(name, status, key, send, tables, stored):
+def test_the_example_of_a_response_is_received(name, status, key, send, tables, stored):
     example, body, resource = shown(name, status, key), body_of(name), RESOURCES.get(OPERATIONS[name].table)
     expected = example
     if name.startswith("delete_"):
@@ -281,7 +281,7 @@ def set_by_the_service(resource, body):
 
 
 @pytest.mark.parametrize(("name", "status", "key"), [found for found in responses_shown() if found[1] == "400"])
-def test_a_refusal_shown_is_received(name, status, key, send, tables, stored):
+def test_the_example_of_a_refusal_is_received(name, status, key, send, tables, stored):
     example = shown(name, status, key)
     faults = example["errors"]
     refusals = [found for found in refusals_of(OPERATIONS[name]) if found.problem.type == example["type"]]
@@ -303,7 +303,7 @@ def test_a_refusal_shown_is_received(name, status, key, send, tables, stored):
 @pytest.mark.parametrize(
     ("name", "status", "key"), [found for found in responses_shown() if found[1] > "400" and found[1] != "408"]
 )
-def test_a_failure_shown_is_received(name, status, key, send, client, request):
+def test_the_example_of_a_failure_is_received(name, status, key, send, client, request):
     sender = request.getfixturevalue(IN_TROUBLE[status]) if status in IN_TROUBLE else client
 
     response = send(name, sender, **REQUESTS.get(status, {}))
@@ -313,12 +313,12 @@ def test_a_failure_shown_is_received(name, status, key, send, client, request):
 
 
 @pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.bodies])
-def test_a_timeout_shown_is_received(name, impatient):
+def test_the_example_of_a_timeout_is_received(name, impatient):
     assert impatient(name) == (408, shown(name, "408", "request_timeout"))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_parameters_shown_are_taken(name, send, stored):
+def test_the_examples_of_parameters_are_accepted(name, send, stored):
     parameters = OPERATIONS[name].parameters.values()
     stored(name)
 
@@ -332,7 +332,7 @@ def test_parameters_shown_are_taken(name, send, stored):
 
 
 @pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.bodies])
-def test_members_shown_are_taken_together(name, send, stored):
+def test_the_examples_of_members_are_accepted_together(name, send, stored):
     stored(name)
     (media,) = OPERATIONS[name].definition["requestBody"]["content"].values()
     members = media["schema"]["properties"]
@@ -343,7 +343,7 @@ def test_members_shown_are_taken_together(name, send, stored):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_allow_is_one_of_those_shown(name, send):
+def test_allow_is_one_of_its_examples(name, send):
     header = OPERATIONS[name].definition["responses"]["405"]["headers"]["Allow"]
 
     response = send(name, method="PATCH")
@@ -352,7 +352,7 @@ def test_allow_is_one_of_those_shown(name, send):
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("create_")])
-def test_the_location_shown_is_that_of_the_first(name, send, stored):
+def test_the_example_of_location_is_that_of_the_first_row(name, send, stored):
     header = OPERATIONS[name].definition["responses"]["201"]["headers"]["Location"]
     stored(name)
 
@@ -361,7 +361,7 @@ def test_the_location_shown_is_that_of_the_first(name, send, stored):
     assert response.headers["Location"] == header["example"]
 
 
-def test_the_retry_after_shown_is_received(send, cut_off):
+def test_the_example_of_retry_after_is_received(send, cut_off):
     header = OPERATIONS["get_readiness"].definition["responses"]["503"]["headers"]["Retry-After"]
 
     response = send("get_readiness", cut_off)

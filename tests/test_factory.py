@@ -84,7 +84,7 @@ def test_a_configuration_is_a_class_an_object_or_a_mapping(make_app, config):
     assert app.app.config["SQLALCHEMY_DATABASE_URI"] == MEMORY
 
 
-def test_a_given_configuration_keeps_the_environment_out(make_app, monkeypatch, tmp_path):
+def test_the_environment_is_not_read_when_a_configuration_is_given(make_app, monkeypatch, tmp_path):
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/environment.db")
     monkeypatch.setenv("API_MAX_BODY_BYTES", "10")
     app = make_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/given.db"})
@@ -206,7 +206,7 @@ def test_one_event_loop_after_another(in_memory):
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["after the first request", "from the first request on"])
-def test_event_loops_beside_each_other(in_memory, switching_often, warm):
+def test_several_event_loops_at_the_same_time(in_memory, switching_often, warm):
     async def create(name):
         async with client_of(in_memory) as client:
             for number in range(10):

@@ -133,7 +133,7 @@ def embedded():
 
 
 @each(OPERATIONS)
-def test_500_when_what_stands_around_the_handlers_fails(embedded, operation, caplog):
+def test_500_when_a_function_around_the_handlers_fails(embedded, operation, caplog):
     response = send(embedded, operation)
 
     assert_problem(response, 500, "The server met an unexpected condition.")
@@ -148,7 +148,7 @@ def unreachable(request):
 
 
 @every_with_database
-def test_503_when_the_database_is_not_there(unreachable, operation):
+def test_503_when_the_database_does_not_exist(unreachable, operation):
     response = send(unreachable, operation)
 
     assert response.headers["retry-after"] == "1"
@@ -222,7 +222,7 @@ def read_only(database_url):
 
 
 @every_write
-def test_503_when_the_database_takes_no_writes(rows, read_only, operation):
+def test_503_when_the_database_is_read_only(rows, read_only, operation):
     before = state(read_only)
 
     response = send(read_only, operation)
@@ -233,5 +233,5 @@ def test_503_when_the_database_takes_no_writes(rows, read_only, operation):
 
 
 @every_read
-def test_200_for_reads_when_the_database_takes_no_writes(read_only, rows, operation):
+def test_200_for_reads_when_the_database_is_read_only(read_only, rows, operation):
     assert send(read_only, operation).status_code == 200

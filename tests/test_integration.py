@@ -8,7 +8,7 @@ from tests.applications import application
 JSON = {"Content-Type": "application/json"}
 
 
-def test_a_user_and_a_post_live_and_go(client):
+def test_a_user_and_a_post_are_created_and_deleted(client):
     created = client.post("/api/users", json={"username": "workflowuser", "email": "workflow@example.com"})
     assert created.status_code == 201
     user = created.json()
@@ -48,7 +48,7 @@ def test_a_user_and_a_post_live_and_go(client):
     assert client.get("/api/posts").json() == []
 
 
-def test_what_is_wrong_is_told_apart(client):
+def test_different_faults_get_different_problems(client):
     no_json = client.post("/api/users", content="invalid json", headers=JSON)
     no_path = client.get("/api/nonexistent")
     no_method = client.patch("/api/users/1")

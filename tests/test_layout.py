@@ -152,13 +152,13 @@ def test_the_table_of_imports_has_a_row_for_every_module():
 
 
 @pytest.mark.parametrize("package", KNOWN_TO)
-def test_a_package_is_known_where_it_belongs(package):
+def test_a_package_is_imported_only_where_it_belongs(package):
     known = {unit(path) for path in MODULES for name in imports(path) if name.split(".")[0] == package}
 
     assert known <= KNOWN_TO[package]
 
 
-def test_of_the_library_its_public_names_are_used_and_no_others():
+def test_only_public_names_of_the_library_are_used():
     used = {name for path in MODULES for name in imports(path) if name.split(".")[0] == "contractapp"}
 
     assert used <= {"contractapp", "contractapp.server"}

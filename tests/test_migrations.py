@@ -126,7 +126,7 @@ def test_a_failing_revision_leaves_nothing_behind(engine, monkeypatch):
     assert inspect(engine).get_table_names() == []
 
 
-def test_what_went_up_comes_down(engine):
+def test_downgrade_reverses_upgrade(engine):
     migrations.upgrade(engine)
     with engine.begin() as connection:
         config = migrations._config()
@@ -136,7 +136,7 @@ def test_what_went_up_comes_down(engine):
     assert inspect(engine).get_table_names() == ["alembic_version"]
 
 
-def test_what_is_pending_is_told_without_a_change(engine):
+def test_pending_revisions_are_reported_without_a_change(engine):
     before = check.pending_revisions(engine)
     tables = inspect(engine).get_table_names()
     migrations.upgrade(engine)
@@ -157,7 +157,7 @@ NO_RIGHT = "ALTER ROLE visitor SET search_path = public"
         (NO_RIGHT, "The database's schema is not up to date, and the database user may not create tables."),
     ],
 )
-def test_a_pending_revision_that_cannot_be_run_is_told(on_postgresql, engine, prepare, sentence):
+def test_a_pending_revision_that_cannot_be_run_is_reported(on_postgresql, engine, prepare, sentence):
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if prepare == NO_RIGHT:
             connection.execute(text("CREATE ROLE visitor LOGIN"))

@@ -70,7 +70,7 @@ def test_a_post_needs_an_author(db):
         db.session.commit()
 
 
-def test_a_users_posts_go_with_the_user(db, author):
+def test_the_posts_of_a_user_are_deleted_with_the_user(db, author):
     db.session.add(Post(title="Test Post", content="Content", user_id=author.id))
     db.session.commit()
 

@@ -80,7 +80,7 @@ def test_every_item_of_many_comes_once(client, make_user):
 
 
 @pytest.mark.parametrize(("url", "count"), [("/api/users", 7), ("/api/posts", 7), ("/api/posts?user_id=1", 6)])
-def test_a_link_is_there_exactly_when_a_further_item_is(client, seven, url, count):
+def test_a_link_is_present_exactly_when_more_items_follow(client, seven, url, count):
     separator = "&" if "?" in url else "?"
     links = {limit: following(client.get(f"{url}{separator}limit={limit}")) for limit in (count - 1, count, count + 1)}
 
@@ -144,7 +144,7 @@ def test_a_page_can_be_asked_for_again(client, seven):
 
 @pytest.mark.parametrize("source", LISTS)
 @pytest.mark.parametrize("target", [*LISTS, "/api/posts?user_id=2", "/api/posts?user_id=11"])
-def test_a_cursor_is_good_for_its_list_and_filter_alone(client, seven, source, target):
+def test_a_cursor_is_valid_only_for_its_list_and_filter(client, seven, source, target):
     first = client.get(source, params={**parameters(source), "limit": 1})
 
     response = client.get(target, params={**parameters(target), "cursor": cursor(first)})
@@ -173,7 +173,7 @@ def test_a_cursor_changed_anywhere_is_refused(client, seven):
 
 
 @pytest.mark.parametrize("after", [0, -1, 2**53, 2**63, 2**64, 2**70, 10**400])
-def test_a_cursor_of_this_list_to_an_id_that_cannot_be_is_refused(client, after):
+def test_a_cursor_with_an_id_out_of_range_is_refused(client, after):
     text = urlsafe_b64encode(f"users?>{after}".encode()).decode().rstrip("=")
 
     response = client.get("/api/users", params={"cursor": text})
@@ -182,7 +182,7 @@ def test_a_cursor_of_this_list_to_an_id_that_cannot_be_is_refused(client, after)
     assert [fault["pointer"] for fault in response.json()["errors"]] == ["/cursor"]
 
 
-def test_a_cursor_of_this_list_to_the_last_id_that_can_be_is_followed(client):
+def test_a_cursor_with_the_greatest_id_is_accepted(client):
     text = urlsafe_b64encode(f"users?>{2**53 - 1}".encode()).decode().rstrip("=")
 
     response = client.get("/api/users", params={"cursor": text})
@@ -190,7 +190,7 @@ def test_a_cursor_of_this_list_to_the_last_id_that_can_be_is_followed(client):
     assert (response.status_code, response.json()) == (200, [])
 
 
-def test_what_was_deleted_between_two_pages_is_left_out(client, seven):
+def test_items_deleted_between_two_pages_are_left_out(client, seven):
     first = client.get("/api/posts?limit=2")
     for post_id in (1, 2, 3):  # before, at and after the place where the next page begins
         client.delete(f"/api/posts/{post_id}")
@@ -201,7 +201,7 @@ def test_what_was_deleted_between_two_pages_is_left_out(client, seven):
     assert ids(chain.from_iterable(rest)) == [4, 5, 6, 7]
 
 
-def test_what_was_created_between_two_pages_comes_at_the_end(client, seven, make_post):
+def test_items_created_between_two_pages_come_at_the_end(client, seven, make_post):
     first = client.get("/api/posts?limit=4")
     make_post()
 

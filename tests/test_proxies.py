@@ -46,7 +46,7 @@ def test_answers_lead_back_through_the_proxy(behind, ask):
 
 
 @pytest.mark.parametrize("prefix", ["/api", "/api/users"])
-def test_a_prefix_that_looks_like_a_path_of_the_api_is_taken_off_once(behind, ask, prefix):
+def test_a_prefix_that_looks_like_a_path_of_the_api_is_removed_once(behind, ask, prefix):
     headers = [("X-Forwarded-Prefix", prefix)]
 
     listed = ask(behind, "GET", "/api/users", headers, client=PEER)
@@ -56,7 +56,7 @@ def test_a_prefix_that_looks_like_a_path_of_the_api_is_taken_off_once(behind, as
 
 
 @pytest.mark.parametrize("setting", [{}, {"API_TRUSTED_PROXIES": "10.0.0.1"}])
-def test_without_the_setting_nothing_is_believed(ask, database_url, setting):
+def test_without_the_setting_no_proxy_is_trusted(ask, database_url, setting):
     with application(SQLALCHEMY_DATABASE_URI=database_url, **setting) as app:
         created = ask(app, "POST", "/api/users", [*SENT, JSON], b'{"username": "a", "email": "a@b.example"}')
         served = ask(app, "GET", "/api/openapi.json", SENT)
@@ -73,7 +73,7 @@ def test_without_the_setting_nothing_is_believed(ask, database_url, setting):
         ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
     ],
 )
-def test_what_is_neither_address_nor_network_stops_the_start(address, reason):
+def test_a_proxy_that_is_neither_address_nor_network_stops_the_start(address, reason):
     with (
         pytest.raises(ConfigurationError) as refusal,
         application(SQLALCHEMY_DATABASE_URI="sqlite://", API_TRUSTED_PROXIES=["10.0.0.1", address]),

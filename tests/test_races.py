@@ -78,7 +78,7 @@ def statuses(responses):
 
 
 @pytest.mark.parametrize("member", ["username", "email"])
-def test_of_equal_users_created_at_once_one_is_stored(client, at_once, member):
+def test_one_of_several_equal_users_created_at_once_is_stored(client, at_once, member):
     for turn in range(ROUNDS):
         bodies = [
             {"username": f"user{turn}-{number}", "email": f"user{turn}-{number}@example.com"}
@@ -97,7 +97,7 @@ def test_of_equal_users_created_at_once_one_is_stored(client, at_once, member):
 
 
 @pytest.mark.parametrize("member", ["username", "email"])
-def test_of_users_given_one_name_at_once_one_gets_it(client, at_once, make_user, member):
+def test_one_of_several_users_renamed_to_one_name_at_once_gets_it(client, at_once, make_user, member):
     for turn in range(ROUNDS):
         users = [make_user() for _ in range(THREADS)]
 
@@ -111,7 +111,7 @@ def test_of_users_given_one_name_at_once_one_gets_it(client, at_once, make_user,
         assert sum(before != after for before, after in zip(users, now, strict=True)) == 1
 
 
-def test_of_one_created_and_one_renamed_at_once_one_gets_the_name(client, at_once, make_user):
+def test_a_name_goes_to_either_the_created_or_the_renamed_user(client, at_once, make_user):
     for turn in range(ROUNDS):
         user = make_user()
         name = f"same{turn}"
@@ -125,7 +125,7 @@ def test_of_one_created_and_one_renamed_at_once_one_gets_the_name(client, at_onc
         assert [found["username"] for found in client.get("/api/users").json()].count(name) == 1
 
 
-def test_of_deletes_at_once_one_deletes(client, at_once, make_user, make_post):
+def test_one_of_several_deletes_at_once_succeeds(client, at_once, make_user, make_post):
     for _ in range(ROUNDS):
         user = make_user()
         make_post(user_id=user["id"])
@@ -137,7 +137,7 @@ def test_of_deletes_at_once_one_deletes(client, at_once, make_user, make_post):
         assert client.get("/api/posts").json() == []
 
 
-def test_of_deletes_of_a_post_at_once_one_deletes(client, at_once, make_post):
+def test_one_of_several_deletes_of_a_post_at_once_succeeds(client, at_once, make_post):
     for _ in range(ROUNDS):
         post = make_post()
 
@@ -178,7 +178,7 @@ def test_no_change_is_lost_when_two_change_one_user(client, at_once, make_user):
         }
 
 
-def test_ids_of_users_created_at_once_are_their_own(at_once):
+def test_users_created_at_once_have_different_ids(at_once):
     responses = at_once(
         *(("POST", "/api/users", {"username": f"u{number}", "email": f"u{number}@a.b"}) for number in range(12))
     )
@@ -187,7 +187,7 @@ def test_ids_of_users_created_at_once_are_their_own(at_once):
     assert len({response.json()["id"] for response in responses}) == 12
 
 
-def test_400_when_the_author_goes_while_the_post_comes(client, held_up, user):
+def test_400_when_the_author_is_deleted_while_the_post_is_created(client, held_up, user):
     response = held_up(
         "DELETE FROM users WHERE id = 1", "POST", "/api/posts", {"title": "Title", "content": "Content", "user_id": 1}
     )
@@ -197,7 +197,7 @@ def test_400_when_the_author_goes_while_the_post_comes(client, held_up, user):
     assert client.get("/api/posts").json() == []
 
 
-def test_201_when_the_author_stays_after_all(client, held_up, user):
+def test_201_when_the_deletion_of_the_author_is_rolled_back(client, held_up, user):
     response = held_up(
         "DELETE FROM users WHERE id = 1",
         *("POST", "/api/posts", {"title": "Title", "content": "Content", "user_id": 1}),
@@ -208,7 +208,7 @@ def test_201_when_the_author_stays_after_all(client, held_up, user):
     assert client.get("/api/posts").json() == [response.json()]
 
 
-def test_200_and_the_post_goes_too_that_came_while_its_author_went(client, held_up, user):
+def test_200_and_a_post_created_during_the_deletion_of_its_author_is_deleted_too(client, held_up, user):
     response = held_up(
         "INSERT INTO posts (title, content, user_id) VALUES ('Title', 'Content', 1)", "DELETE", "/api/users/1"
     )
@@ -230,7 +230,7 @@ def test_400_when_the_name_is_taken_meanwhile(client, held_up, member, value):
     assert [user["username"] for user in client.get("/api/users").json()] == ["ann"]
 
 
-def test_201_when_the_name_is_free_again_meanwhile(client, held_up, make_user):
+def test_201_when_the_name_becomes_free_meanwhile(client, held_up, make_user):
     make_user(username="ann", email="ann@example.com")
 
     response = held_up("DELETE FROM users", "POST", "/api/users", {"username": "ann", "email": "ann@example.com"})

@@ -230,7 +230,7 @@ LONG_INTEGER = b"9" * 5_000
         (b'{"username": "a", "email": "a@b.de", "id": 1}', ("body", "/id", "is not a known member")),
     ],
 )
-def test_400_for_a_body_that_is_no_user(wire, body, fault):
+def test_400_for_a_body_that_is_not_a_user(wire, body, fault):
     reply = wire("POST", "/api/users", [JSON], body)
 
     assert (reply.status, reply.header("content-type")) == (400, PROBLEM)
@@ -261,7 +261,7 @@ def test_400_for_a_body_that_is_no_user(wire, body, fault):
         ("9" * 400, f"must be at most {2**53 - 1}"),
     ],
 )
-def test_400_for_what_is_no_plain_number(wire, text, detail):
+def test_400_for_a_number_that_is_not_plain_digits(wire, text, detail):
     path = wire("GET", f"/api/users/{text}")
     query = wire("GET", f"/api/posts?user_id={text.replace('+', '%2B')}")
 
@@ -330,7 +330,7 @@ def test_405_lists_every_method_of_the_path(wire, method):
 
 
 @pytest.mark.parametrize("method", ["BREW", "get"])
-def test_405_or_501_for_a_method_that_nobody_knows(app, ask, port, method):
+def test_405_or_501_for_an_unknown_method(app, ask, port, method):
     """RFC 9110, section 9.1: the server's parser answers 501, the application 405."""
     received = talk(port, request_bytes(method, "/api/users/1"))
 
@@ -366,14 +366,14 @@ def test_415_for_a_body_in_another_form(wire, headers, chunked):
     assert (reply.status, reply.header("content-type")) == (415, PROBLEM)
 
 
-def test_413_by_the_announced_length(wire):
+def test_413_for_an_announced_length_over_the_limit(wire):
     reply = wire("POST", "/api/users", [JSON], b"x" * (MIB + 1))
 
     assert (reply.status, reply.header("content-type")) == (413, PROBLEM)
     assert reply.json()["detail"] == "The request body is over the limit of 1048576 bytes."
 
 
-def test_413_by_what_arrives_in_chunks(wire):
+def test_413_for_chunks_over_the_limit(wire):
     reply = wire("POST", "/api/users", [JSON], [b"x" * 65_536] * 17)
 
     assert (reply.status, reply.header("content-type")) == (413, PROBLEM)
@@ -481,7 +481,7 @@ SMUGGLED = b"GET /api/health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\
         pytest.param(b" Content-Length: 2\r\n\r\n{}", id="a blank before a name"),
     ],
 )
-def test_bad_framing_answers_once_at_most_and_never_what_follows(port, framing):
+def test_bad_framing_gets_at_most_one_response_and_what_follows_gets_none(port, framing):
     received = talk(port, HEAD + framing + SMUGGLED)
 
     # `{}` is not a user, so a smuggled request that was parsed gets a 400 as well.
@@ -490,7 +490,7 @@ def test_bad_framing_answers_once_at_most_and_never_what_follows(port, framing):
     assert b'"ok"' not in received
 
 
-def test_what_follows_a_whole_request_is_answered_in_its_turn(port):
+def test_bytes_after_a_complete_request_are_answered_in_order(port):
     received = talk(port, HEAD + b"Content-Length: 2\r\n\r\n{}" + SMUGGLED, pause=0.2)
 
     assert statuses(received) == [400, 200]
@@ -510,7 +510,7 @@ def test_413_reaches_a_client_that_keeps_sending(port, framing):
     assert statuses(received) == [413]
 
 
-def test_what_is_no_http_is_a_problem(port):
+def test_bytes_that_are_not_http_get_a_problem(port):
     received = talk(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
 
     head, _, body = received.partition(b"\r\n\r\n")
@@ -546,7 +546,7 @@ def test_a_request_names_one_host(port, hosts):
     assert statuses(received) == [400]
 
 
-def test_an_old_client_need_not_name_a_host(port):
+def test_an_http_1_0_client_need_not_send_host(port):
     assert statuses(talk(port, b"GET /api/health/live HTTP/1.0\r\n\r\n")) == [200]
 
 
@@ -580,7 +580,7 @@ def test_a_request_that_began_before_the_last_answer_has_its_own_time(port):
         pytest.param(b"X: x\r\n" * 101, id="more headers than anybody needs"),
     ],
 )
-def test_a_head_is_bounded(port, head):
+def test_the_size_of_a_request_head_is_limited(port, head):
     received = talk(port, b"GET /api/users HTTP/1.1\r\nHost: test\r\n" + head + b"\r\n\r\n" + SMUGGLED)
 
     assert set(statuses(received)) <= {400, 431}
@@ -623,21 +623,21 @@ def test_an_answer_instead_of_100_continue_ends_the_connection(port):
     assert b"connection: close" in received.lower()
 
 
-def test_100_continue_lets_the_body_in_and_the_connection_open(port):
+def test_100_continue_accepts_the_body_and_keeps_the_connection_open(port):
     body = user()
     expecting = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
 
     assert statuses(talk(port, expecting, body + SMUGGLED, pause=0.3)) == [100, 201, 200]
 
 
-def test_an_old_client_is_not_told_to_continue(port):
+def test_an_http_1_0_client_gets_no_100_continue(port):
     body = user()
     head = HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
 
     assert statuses(talk(port, head + body)) == [201]
 
 
-def test_a_client_that_writes_no_more_is_answered(port):
+def test_a_client_that_closed_its_sending_side_is_answered(port):
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(b"GET /api/users HTTP/1.1\r\nHost: test\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
@@ -646,7 +646,7 @@ def test_a_client_that_writes_no_more_is_answered(port):
     assert statuses(received) == [200]
 
 
-def test_a_refused_body_that_comes_slowly_comes_to_its_end(port):
+def test_a_refused_body_that_arrives_slowly_is_read_to_its_end(port):
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(HEAD + b"Content-Length: 1200000\r\n\r\n")
         for _ in range(12):
@@ -690,7 +690,7 @@ def test_an_offer_of_another_protocol_is_declined_and_the_body_kept(port, framin
     assert statuses(received) == [201, 200]
 
 
-def test_an_offer_beside_close_still_closes(port):
+def test_an_upgrade_offer_with_connection_close_still_closes(port):
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(b"GET /api/health/live HTTP/1.1\r\nHost: test\r\n" + OFFER % b", close" + b"\r\n")
         received = receive_all(connection)
@@ -714,7 +714,7 @@ def test_408_for_a_body_that_does_not_arrive(port):
     assert b"The request body did not arrive in time." in received
 
 
-def test_slow_bodies_keep_nobody_else_waiting(port):
+def test_slow_bodies_do_not_delay_other_requests(port):
     slow = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(50)]
     try:
         for connection in slow:

@@ -151,7 +151,7 @@ NEW = {"id": 3, "shelf_id": 1, "owner_id": 1, "part_of": None, "code": "c", "pla
         ({"place": 0, "code": "a", "owner_id": 9}, [CodeTaken, UnknownOwner, TooLow]),
     ],
 )
-def test_every_constraint_that_a_new_row_breaks_is_told(runner, values, broken):
+def test_every_constraint_that_a_new_row_violates_is_reported(runner, values, broken):
     told = refusal(runner, ADD, {**NEW, **values})
 
     assert told == (broken[0], [problem.pointer for problem in broken])
@@ -172,7 +172,7 @@ def test_every_constraint_that_a_new_row_breaks_is_told(runner, values, broken):
         ({"id": 2, "code": "a"}, [CodeTaken]),
     ],
 )
-def test_every_constraint_that_a_change_breaks_is_told(runner, values, broken):
+def test_every_constraint_that_a_change_violates_is_reported(runner, values, broken):
     """The change is to book 2; its unchanged values and the book itself do not conflict."""
     told = refusal(runner, MOVE, {"book_id": 2, **values})
 
@@ -205,7 +205,7 @@ def test_a_time_is_looked_up_as_it_is_stored(runner):
     assert refusal(runner, MOVE, {"book_id": 2, "code": "a", **lent}) == (CodeTaken, ["/code", "/place"])
 
 
-def test_a_conflict_that_the_statement_takes_care_of_is_not_told(runner):
+def test_a_conflict_that_the_statement_handles_is_not_reported(runner):
     made = {"sqlite": sqlite, "postgresql": postgresql}[runner.engine.dialect.name].insert(books)
     statement = made.on_conflict_do_update(index_elements=["code"], set_={"place": 1}).returning(books.c.id)
 
@@ -217,12 +217,12 @@ def test_a_constraint_without_a_problem_stays_an_error(runner):
         runner.change(ADD, {**NEW, "label_id": 9}, problem_of)
 
 
-def test_a_row_that_others_refer_to_is_not_an_unknown_one(runner):
+def test_a_delete_refused_by_a_foreign_key_is_not_an_unknown_row(runner):
     with pytest.raises(IntegrityError):
         runner.change(delete(shelves).where(shelves.c.id == 1).returning(shelves.c.id), {}, problem_of)
 
 
-def test_a_constraint_checked_at_the_commit_is_told(runner):
+def test_a_constraint_checked_at_the_commit_is_reported(runner):
     statement = insert(loans).returning(loans.c.id)
 
     told = refusal(runner, statement, {"id": 1, "book_id": 9, "owner_id": 1})
@@ -231,7 +231,7 @@ def test_a_constraint_checked_at_the_commit_is_told(runner):
     assert runner.change(statement, {"id": 1, "book_id": 1, "owner_id": 1}, problem_of) == [(1,)]
 
 
-def test_nobody_can_come_between_the_refusal_and_the_look(on_sqlite, runner, database_url):
+def test_no_write_can_happen_between_the_refusal_and_its_explanation(on_sqlite, runner, database_url):
     other = create_engine(database_url, connect_args={"timeout": 0})
 
     def late(*given):
@@ -244,7 +244,7 @@ def test_nobody_can_come_between_the_refusal_and_the_look(on_sqlite, runner, dat
     other.dispose()
 
 
-def test_a_constraint_is_told_though_the_other_row_is_gone_meanwhile(on_postgresql, runner, database_url):
+def test_a_constraint_is_reported_although_the_other_row_was_deleted_meanwhile(on_postgresql, runner, database_url):
     other = create_engine(database_url)
 
     def late(*given):
@@ -258,7 +258,7 @@ def test_a_constraint_is_told_though_the_other_row_is_gone_meanwhile(on_postgres
     other.dispose()
 
 
-def test_a_constraint_is_told_though_the_connection_is_gone_meanwhile(on_postgresql, runner, database_url):
+def test_a_constraint_is_reported_although_the_connection_was_lost_meanwhile(on_postgresql, runner, database_url):
     other = create_engine(database_url)
 
     def late(connection, *given):

@@ -68,7 +68,7 @@ def test_a_server_that_stops_leaves_its_rows_in_the_database_and_nothing_beside_
 
 
 @pytest.mark.parametrize("server", [1, 2], indirect=True)
-def test_what_a_killed_server_acknowledged_is_there_after_the_next_start(server, tmp_path):
+def test_writes_that_a_killed_server_acknowledged_are_there_after_the_next_start(server, tmp_path):
     process, base = server
     until_ready(base)
     created = [_create(base, number) for number in range(20)]

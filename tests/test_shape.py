@@ -289,7 +289,9 @@ def stored(app, make_user, make_post):
         (lambda: thing_schema(kind=fields.Nested(with_hook())), "a hook before or after dump"),
     ],
 )
-def test_what_could_differ_from_dump_is_dumped_by_marshmallow_and_named(app, stored, caplog, make_schema, reason):
+def test_a_schema_that_could_differ_from_dump_is_dumped_by_marshmallow_and_named(
+    app, stored, caplog, make_schema, reason
+):
     schema = make_schema()
     shape = shape_of(schema)
 

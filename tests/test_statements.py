@@ -276,7 +276,7 @@ def test_a_time_without_a_zone_is_refused(converted_table, runner, through_sqlal
 
 
 @pytest.mark.parametrize("through_sqlalchemy", [False, True])
-def test_a_row_that_cannot_be_given_back_is_not_stored(converted_table, runner, through_sqlalchemy):
+def test_a_row_that_cannot_be_returned_is_not_stored(converted_table, runner, through_sqlalchemy):
     returned = type_coerce(converted.c.name, Unreadable())
     run = runner._run_through_sqlalchemy if through_sqlalchemy else runner._run
 
@@ -336,7 +336,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_what_sqlalchemy_converts_or_adds_goes_through_it(odd_table, runner, name):
+def test_a_statement_with_values_that_sqlalchemy_converts_or_adds_goes_through_it(odd_table, runner, name):
     statement, parameters, expected = ODD[name]
 
     assert runner._compiled(statement, frozenset(parameters)) is None
@@ -377,7 +377,7 @@ def test_an_application_names_the_statements_of_its_handlers(caplog, monkeypatch
         assert [record.args[0] for record in caplog.records] == ["api.users._PRICES"]
 
 
-def test_of_the_handlers_statements_none_is_named(app, caplog):
+def test_no_statement_of_the_handlers_is_named(app, caplog):
     statement = update(posts._posts).where(posts._posts.c.title == bindparam("title"))  # known only at its use
     found = [*operations(users, posts, health).values(), handler_of(_STATEMENT=statement)]
 
@@ -403,7 +403,7 @@ def test_a_statement_that_the_start_did_not_know_is_named_at_its_first_use(odd_t
     ]
 
 
-def test_what_was_named_at_the_start_is_not_named_again(odd_table, runner, caplog):
+def test_a_statement_named_at_the_start_is_not_named_again(odd_table, runner, caplog):
     statement = select(odd.c.price)
     runner.report("api.odd._STATEMENT", statement)
 
@@ -419,7 +419,7 @@ def test_a_constant_of_the_statement_is_sent_too(runner):
     assert runner.fetch(statement, {"given": 6}) == plainly(statement, {"given": 6}) == [(5, 6, "x")]
 
 
-def test_who_listens_to_the_engine_hears_every_statement(rows, db):
+def test_a_listener_of_the_engine_gets_every_statement(rows, db):
     runner = StatementRunner(create_engine(db.engine.url))  # its own engine: SQLAlchemy never resets the flag
     before = runner.fetch(users._SELECT, {"user_id": 1})
     heard = []
@@ -435,7 +435,7 @@ def test_who_listens_to_the_engine_hears_every_statement(rows, db):
     assert len(heard) == 1
 
 
-def test_an_error_is_that_of_sqlalchemy(runner):
+def test_an_error_is_the_same_as_with_sqlalchemy(runner):
     with pytest.raises((OperationalError, ProgrammingError)) as ours:
         runner.fetch(text("SELECT * FROM nothing"), {})
     with pytest.raises((OperationalError, ProgrammingError)) as theirs:
@@ -497,7 +497,7 @@ def test_a_connection_is_used_again(runner):
     assert runner.engine.pool.checkedout() == 1
 
 
-def test_a_connection_in_use_is_closed_once_it_is_not(runner):
+def test_a_connection_in_use_is_closed_after_its_statement(runner):
     first, second = runner._take(), runner._take()
     runner._give_back(first)
     runner.dispose()
@@ -512,7 +512,7 @@ def test_a_connection_in_use_is_closed_once_it_is_not(runner):
     assert runner._idle == []
 
 
-def test_a_connection_goes_back_to_a_pool_that_decides(db):
+def test_a_connection_goes_back_to_a_pool_that_the_configuration_chose(db):
     runner = StatementRunner(db.engine, keep=False)
 
     runner.fetch(select(literal(1)), {})

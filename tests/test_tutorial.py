@@ -56,7 +56,7 @@ def test_it_can_be_followed(project):
     assert [path for path in NEW if not (project / path).read_text().startswith('"""')] == []
 
 
-def test_a_line_that_is_gone_is_named(project):
+def test_a_missing_line_is_named(project):
     edit = next(edit for edit in EDITS if edit.how == "below")
     path = project / edit.path
     path.write_text(path.read_text().replace(edit.line, ""))
@@ -65,7 +65,7 @@ def test_a_line_that_is_gone_is_named(project):
         edit.apply(project)
 
 
-def test_a_new_file_takes_no_other_s_place(project):
+def test_a_new_file_does_not_replace_an_existing_file(project):
     edit = next(edit for edit in EDITS if edit.how == "new")
     edit.apply(project)
 

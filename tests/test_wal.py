@@ -216,7 +216,7 @@ def test_a_log_without_a_whole_transaction_is_passed_over_as_sqlite_does(tmp_pat
     assert belongs(str(path))
 
 
-def test_what_a_power_cut_tore_is_no_reason_to_refuse(tmp_path):
+def test_a_transaction_damaged_by_a_power_cut_is_not_refused(tmp_path):
     """The last transaction of a log may be damaged: SQLite stops before the first frame with a wrong checksum."""
     path = tmp_path / "api.db"
     with closing(opened(path)) as connection:

@@ -134,11 +134,11 @@ def live_through(swagger, base_path):
     assert (gone.status, gone.body["error"]) == (404, "User not found")
 
 
-def test_a_user_and_a_post_live_their_whole_life(swagger):
+def test_a_user_and_a_post_are_created_changed_and_deleted(swagger):
     live_through(swagger, "/api")
 
 
-def test_the_service_says_how_it_is(swagger):
+def test_the_health_checks_answer_ok(swagger):
     liveness = swagger.execute("get_liveness")
     readiness = swagger.execute("get_readiness")
 
@@ -200,7 +200,7 @@ def test_the_policy_lets_nothing_in_from_elsewhere_and_nothing_inline(swagger):
     }
 
 
-def test_a_page_of_a_listed_origin_calls_the_api_and_reads_every_answer(fetch):
+def test_a_page_of_an_allowed_origin_calls_the_api_and_reads_every_response(fetch):
     created = fetch("app", "POST", "/api/users", {"username": "emmy", "email": "emmy@example.com"})
     path = f"/api/users/{created['body']['id']}"
     refused = fetch("app", "POST", "/api/users", {"username": "emmy", "mail": "emmy@example.com"})
@@ -212,7 +212,7 @@ def test_a_page_of_a_listed_origin_calls_the_api_and_reads_every_answer(fetch):
     assert (deleted["status"], gone["status"], gone["body"]["error"]) == (200, 404, "User not found")
 
 
-def test_a_page_of_another_origin_reads_the_contract_alone(fetch):
+def test_a_page_of_another_origin_may_read_only_the_contract(fetch):
     contract = fetch("other", "GET", "/api/openapi.json")
     with pytest.raises(Error, match="TypeError: Failed to fetch"):
         fetch("other", "GET", "/api/users")
@@ -238,7 +238,7 @@ def test_a_phone_shows_an_operation_in_its_width_and_its_buttons_within_reach(vi
         assert (box["x"] >= 0, box["x"] + box["width"] <= 375) == (True, True), box
 
 
-def test_behind_a_proxy_a_user_and_a_post_live_their_whole_life(visit, proxied):
+def test_behind_a_proxy_a_user_and_a_post_are_created_changed_and_deleted(visit, proxied):
     swagger = visit(proxied)
 
     live_through(swagger, f"{PREFIX}/api")

@@ -122,7 +122,7 @@ def test_a_write_that_meets_a_dead_connection_is_not_tried_again(serve, postgres
     assert len(postgresql.usernames()) == 2
 
 
-def test_no_connection_to_be_had_is_503(serve, postgresql, figure):
+def test_a_server_that_refuses_connections_is_503(serve, postgresql, figure):
     server = serve(postgresql.url)
     postgresql.cluster.execute(f"ALTER ROLE {postgresql.role} CONNECTION LIMIT 0")
     postgresql.terminate_connections()
@@ -178,7 +178,7 @@ def test_a_statement_that_takes_too_long_is_503(serve, postgresql, figure):
     figure(f"503 after {answer.seconds:.2f} s (statement timeout 1 s)")
 
 
-def test_threads_that_all_wait_keep_nobody_longer_than_a_request_may_take(serve, postgresql, figure):
+def test_requests_take_no_longer_than_their_timeout_when_all_threads_wait(serve, postgresql, figure):
     # Each pool is as large as its threads: a free connection is missing when a thread is.
     server = serve(postgresql.url, API_LOCK_TIMEOUT_SECONDS=60, API_STATEMENT_TIMEOUT_SECONDS=60)
     live = []
@@ -228,7 +228,7 @@ def test_a_frozen_server_is_503_until_it_is_back(end, serve, postgresql, figure)
     figure(f"503 within {max(a.seconds for a in answers):.2f} s, ready {recovery:.2f} s after it was back")
 
 
-def test_a_lock_held_too_long_is_503_for_writes_and_nothing_to_reads(serve, database, figure):
+def test_a_lock_held_too_long_is_503_for_writes_and_200_for_reads(serve, database, figure):
     server = serve(database.url)
     server.post_user()
 
@@ -379,7 +379,7 @@ def test_a_file_that_may_not_be_written_is_503_for_writes_until_it_may(serve, sq
     figure(f"503 within {max(a.seconds for a in refused):.2f} s, 201 {recovery:.2f} s after it may be written")
 
 
-def test_a_full_disk_is_503_for_writes_and_nothing_to_reads(serve, sqlite, small_disk, figure):
+def test_a_full_disk_is_503_for_writes_and_200_for_reads(serve, sqlite, small_disk, figure):
     database = type(sqlite)(small_disk / "faults.db")
     server = serve(database.url)
     author = server.post_user().body["id"]
@@ -399,7 +399,7 @@ def test_a_full_disk_is_503_for_writes_and_nothing_to_reads(serve, sqlite, small
     figure(f"503 within {max(a.seconds for a in refused):.2f} s, 201 as soon as there is space, nothing by halves")
 
 
-def test_a_full_tablespace_is_503_for_writes_and_nothing_to_reads(serve, postgresql, small_disk, figure):
+def test_a_full_tablespace_is_503_for_writes_and_200_for_reads(serve, postgresql, small_disk, figure):
     postgresql.move_to(small_disk)
     server = serve(postgresql.url)
     author = server.post_user().body["id"]
@@ -420,7 +420,7 @@ def test_a_full_tablespace_is_503_for_writes_and_nothing_to_reads(serve, postgre
     figure(f"503 within {max(a.seconds for a in refused):.2f} s, 201 as soon as there is space, nothing by halves")
 
 
-def test_a_file_that_may_not_grow_is_503_for_writes_and_nothing_to_reads(serve, sqlite, figure):
+def test_a_file_that_may_not_grow_is_503_for_writes_and_200_for_reads(serve, sqlite, figure):
     # A limit of the file size, which any user may set: the kernel refuses every write beyond it.
     server = serve(sqlite.url, wrapper=["sh", "-c", 'ulimit -f 512 && exec "$@"', "sh"])
     author = server.post_user().body["id"]

@@ -106,7 +106,7 @@ def test_two_services_delete_the_users_they_are_asked_to_and_no_others(serve, po
         assert answer.body == (users[user] if method == "GET" else {"message": "User deleted successfully"})
 
 
-def test_timeouts_are_in_force_and_met_by_no_other_client(serve, pool, postgresql, figure):
+def test_timeouts_are_in_force_and_do_not_affect_other_clients(serve, pool, postgresql, figure):
     pooler = pool()
     server = serve(
         pooler.url, API_LOCK_TIMEOUT_SECONDS=0.5, API_STATEMENT_TIMEOUT_SECONDS=1.5, API_REQUEST_TIMEOUT_SECONDS=20

@@ -45,7 +45,7 @@ def is_refused(port):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_in_flight_is_finished(signum, workers, serve, database, figure):
+def test_running_requests_are_finished(signum, workers, serve, database, figure):
     server = serve(
         database.url,
         workers=workers,
@@ -76,7 +76,7 @@ def test_what_is_in_flight_is_finished(signum, workers, serve, database, figure)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_stuck_does_not_keep_the_server(workers, serve, database, figure):
+def test_a_stuck_request_does_not_keep_the_server_from_stopping(workers, serve, database, figure):
     server = serve(
         database.url,
         workers=workers,
@@ -122,7 +122,7 @@ def test_an_idle_server_stops_at_once(workers, serve, sqlite, figure):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_clients_that_do_not_finish_do_not_keep_the_server(workers, serve, sqlite, figure):
+def test_clients_that_do_not_finish_do_not_keep_the_server_from_stopping(workers, serve, sqlite, figure):
     server = serve(sqlite.url, workers=workers, API_REQUEST_TIMEOUT_SECONDS=60)
     author = server.post_user().body["id"]
     for _ in range(20):
@@ -175,7 +175,7 @@ def test_a_signal_to_the_whole_group_stops_it_as_well(serve, sqlite, figure):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_stop_under_load_answers_whatever_it_carries_out(workers, serve, database, figure):
+def test_a_stop_under_load_answers_every_request_that_is_carried_out(workers, serve, database, figure):
     server = serve(database.url, workers=workers, API_LOCK_TIMEOUT_SECONDS=5)
     with writing(server) as (acknowledged, _):
         time.sleep(1)

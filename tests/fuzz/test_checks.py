@@ -24,12 +24,12 @@ def test_every_check_is_on_but_those_that_are_replaced(phase):
     assert asked.max_response_time.limit == 60
 
 
-def test_each_replaced_check_has_one_of_ours_in_its_place():
+def test_each_check_that_is_off_has_a_replacement():
     assert {function.__name__ for function in REPLACED.values()} <= set(EVERY)
 
 
 @pytest.mark.parametrize(("operation", "refusal"), REFUSALS, ids=lambda value: getattr(value, "name", None) or "")
-def test_what_a_refusal_claims_is_looked_up(operation, refusal, app, rows):
+def test_the_claim_of_a_refusal_is_verified(operation, refusal, app, rows):
     """For each reason of a refusal: a valid request that is refused although the reason does not apply is found."""
     stored, shown = rows[operation.name.partition("_")[2]], next(iter(operation.bodies.values()))
     names = [column.name for column in refusal.columns]
@@ -44,7 +44,7 @@ def test_what_a_refusal_claims_is_looked_up(operation, refusal, app, rows):
 
 
 @pytest.mark.parametrize("resource", RESOURCES.values(), ids=RESOURCES.keys())
-def test_a_unique_value_may_be_that_of_the_row_itself(resource, app, rows):
+def test_a_row_does_not_conflict_with_itself(resource, app, rows):
     for refusal in resource.refusals:
         if not refusal.targets:
             assert not checks._is_true(refusal, rows[resource.name], app)
@@ -65,7 +65,7 @@ POST = {"id": 1, "user_id": 1}
         ([], False),
     ],
 )
-def test_a_row_may_be_gone_only_with_one_that_it_refers_to(scenario, expected):
+def test_a_row_may_disappear_only_with_a_row_that_it_refers_to(scenario, expected):
     assert checks._went_with_another(history(scenario), RESOURCES["posts"], POST) is expected
 
 

@@ -88,7 +88,7 @@ def test_201_for_the_same_post_again(client, user, new):
     assert response.json() == {"id": 2, **new, "author": user}
 
 
-def test_201_with_an_id_that_no_post_ever_had(client, new):
+def test_201_with_an_id_that_no_deleted_post_had(client, new):
     client.post("/api/posts", json=new)
     client.delete("/api/posts/1")
 
@@ -135,7 +135,7 @@ def test_400_when_a_member_is_missing(client, new, invalid, missing):
 
 
 @pytest.mark.parametrize(("title", "detail"), [*values.LINES_REFUSED, ("a" * 101, "must have at most 100 characters")])
-def test_400_for_a_title_that_is_none(client, new, invalid, title, detail):
+def test_400_for_an_invalid_title(client, new, invalid, title, detail):
     response = client.post("/api/posts", json={**new, "title": title})
 
     assert response.status_code == 400
@@ -152,16 +152,16 @@ def test_400_for_a_title_that_is_none(client, new, invalid, title, detail):
     ],
     ids=["empty", "long", "NUL", "NUL inside"],
 )
-def test_400_for_a_content_that_is_none(client, new, invalid, content, detail):
+def test_400_for_an_invalid_content(client, new, invalid, content, detail):
     response = client.post("/api/posts", json={**new, "content": content})
 
     assert response.status_code == 400
     assert response.json() == invalid(("body", "/content", detail))
 
 
-@pytest.mark.parametrize("value", values.NO_TEXT)
+@pytest.mark.parametrize("value", values.NOT_TEXTS)
 @pytest.mark.parametrize("member", ["title", "content"])
-def test_400_for_what_is_no_text(client, new, invalid, member, value):
+def test_400_for_a_value_that_is_not_a_text(client, new, invalid, member, value):
     response = client.post("/api/posts", json={**new, member: value})
 
     assert response.status_code == 400
@@ -175,10 +175,10 @@ def test_400_for_what_is_no_text(client, new, invalid, member, value):
         (b"-1", "must be at least 1"),
         (b"9007199254740992", "must be at most 9007199254740991"),
         (b"18446744073709551616", "must be at most 9007199254740991"),
-        *((text, values.NO_INTEGER) for text in (b"1.0", b"1.5", b"1e0", b'"1"', b"true", b"null", b"[1]", b"{}")),
+        *((text, values.NOT_AN_INTEGER) for text in (b"1.0", b"1.5", b"1e0", b'"1"', b"true", b"null", b"[1]", b"{}")),
     ],
 )
-def test_400_for_what_is_no_id(client, user, invalid, user_id, detail):
+def test_400_for_an_invalid_id(client, user, invalid, user_id, detail):
     response = client.post(
         "/api/posts",
         content=b'{"title": "Test Post", "content": "Content", "user_id": ' + user_id + b"}",

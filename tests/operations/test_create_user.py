@@ -72,7 +72,7 @@ def test_201_with_the_email_as_it_was_sent(client, email):
         {"username": "a\u030ann", "email": "other@example.com"},
     ],
 )
-def test_201_for_what_differs_in_a_byte(client, make_user, other):
+def test_201_for_names_that_differ_in_a_byte(client, make_user, other):
     make_user(username="ann", email="ann@example.com")
     make_user(username="\u00e5nn", email="angstrom@example.com")
 
@@ -82,7 +82,7 @@ def test_201_for_what_differs_in_a_byte(client, make_user, other):
     assert response.json() == {"id": 3, **other}
 
 
-def test_201_with_an_id_that_nobody_ever_had(client, make_user):
+def test_201_with_an_id_that_no_deleted_user_had(client, make_user):
     make_user()
     client.delete(f"/api/users/{make_user()['id']}")
 
@@ -99,7 +99,7 @@ def test_201_for_the_names_of_a_deleted_user(client, make_user):
     assert response.status_code == 201
 
 
-def test_201_when_of_a_doubled_member_the_last_counts(client):
+def test_201_with_the_last_value_of_a_repeated_member(client):
     response = client.post(
         "/api/users",
         content=b'{"username": "first", "username": "last", "email": "a@b.c"}',
@@ -184,7 +184,7 @@ def test_400_when_a_member_is_missing(client, invalid, missing):
 @pytest.mark.parametrize(
     ("username", "detail"), [*values.LINES_REFUSED, ("李" * 81, "must have at most 80 characters")]
 )
-def test_400_for_a_username_that_is_none(client, invalid, username, detail):
+def test_400_for_an_invalid_username(client, invalid, username, detail):
     response = client.post("/api/users", json={**ANN, "username": username})
 
     assert response.status_code == 400
@@ -192,16 +192,16 @@ def test_400_for_a_username_that_is_none(client, invalid, username, detail):
 
 
 @pytest.mark.parametrize(("email", "detail"), EMAILS_REFUSED)
-def test_400_for_an_email_that_is_none(client, invalid, email, detail):
+def test_400_for_an_invalid_email(client, invalid, email, detail):
     response = client.post("/api/users", json={**ANN, "email": email})
 
     assert response.status_code == 400
     assert response.json() == invalid(("body", "/email", detail))
 
 
-@pytest.mark.parametrize("value", values.NO_TEXT)
+@pytest.mark.parametrize("value", values.NOT_TEXTS)
 @pytest.mark.parametrize("member", ["username", "email"])
-def test_400_for_what_is_no_text(client, invalid, member, value):
+def test_400_for_a_value_that_is_not_a_text(client, invalid, member, value):
     response = client.post("/api/users", json={**ANN, member: value})
 
     assert response.status_code == 400

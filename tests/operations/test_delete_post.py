@@ -1,7 +1,7 @@
 """DELETE /posts/{post_id}."""
 
 
-def test_200_and_the_post_is_gone(client, make_post):
+def test_200_and_the_post_is_deleted(client, make_post):
     make_post()
     other = make_post()
 
@@ -13,7 +13,7 @@ def test_200_and_the_post_is_gone(client, make_post):
     assert client.get("/api/posts").json() == [other]
 
 
-def test_200_and_the_author_stays(client, post):
+def test_200_and_the_author_is_kept(client, post):
     response = client.delete("/api/posts/1")
 
     assert response.status_code == 200

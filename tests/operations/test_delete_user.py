@@ -1,7 +1,7 @@
 """DELETE /users/{user_id}."""
 
 
-def test_200_and_the_user_is_gone(client, make_user):
+def test_200_and_the_user_is_deleted(client, make_user):
     make_user()
     other = make_user()
 
@@ -13,7 +13,7 @@ def test_200_and_the_user_is_gone(client, make_user):
     assert client.get("/api/users").json() == [other]
 
 
-def test_200_and_the_posts_of_the_user_are_gone(client, make_user, make_post):
+def test_200_and_the_posts_of_the_user_are_deleted(client, make_user, make_post):
     user = make_user()
     make_post(user_id=user["id"])
     other = make_post()

@@ -26,7 +26,7 @@ def test_404_when_there_is_no_such_post(client, post, problem):
     assert response.json() == problem(404, "Post not found")
 
 
-def test_404_once_the_author_is_deleted(client, post, problem):
+def test_404_after_the_author_was_deleted(client, post, problem):
     client.delete(f"/api/users/{post['user_id']}")
 
     response = client.get("/api/posts/1")

@@ -19,7 +19,7 @@ def test_404_when_there_is_no_such_user(client, user, problem):
     assert response.json() == problem(404, "User not found")
 
 
-def test_404_once_the_user_is_deleted(client, user, problem):
+def test_404_after_the_user_was_deleted(client, user, problem):
     client.delete("/api/users/1")
 
     response = client.get("/api/users/1")

@@ -68,7 +68,7 @@ def test_200_with_100_posts_unless_asked_for_fewer(client, make_user, make_post)
 
 
 @pytest.mark.parametrize(("limit", "detail"), values.LIMITS_REFUSED)
-def test_400_for_a_limit_out_of_bounds_or_written_otherwise(client, invalid, limit, detail):
+def test_400_for_a_limit_that_is_out_of_bounds_or_not_a_plain_integer(client, invalid, limit, detail):
     response = client.get("/api/posts", params={"limit": limit})
 
     assert response.status_code == 400
@@ -76,7 +76,7 @@ def test_400_for_a_limit_out_of_bounds_or_written_otherwise(client, invalid, lim
 
 
 @pytest.mark.parametrize(("user_id", "detail"), values.IDS_REFUSED)
-def test_400_for_what_is_no_id(client, invalid, user_id, detail):
+def test_400_for_an_invalid_id(client, invalid, user_id, detail):
     response = client.get("/api/posts", params={"user_id": user_id})
 
     assert response.status_code == 400
@@ -84,7 +84,7 @@ def test_400_for_what_is_no_id(client, invalid, user_id, detail):
 
 
 @pytest.mark.parametrize(("cursor", "detail"), values.CURSORS_REFUSED)
-def test_400_for_what_is_no_cursor(client, invalid, cursor, detail):
+def test_400_for_an_invalid_cursor(client, invalid, cursor, detail):
     response = client.get("/api/posts", params={"cursor": cursor})
 
     assert response.status_code == 400

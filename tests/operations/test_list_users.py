@@ -62,7 +62,7 @@ def test_200_for_a_limit_within_bounds(client, user, limit):
 
 
 @pytest.mark.parametrize(("limit", "detail"), values.LIMITS_REFUSED)
-def test_400_for_a_limit_out_of_bounds_or_written_otherwise(client, invalid, limit, detail):
+def test_400_for_a_limit_that_is_out_of_bounds_or_not_a_plain_integer(client, invalid, limit, detail):
     response = client.get("/api/users", params={"limit": limit})
 
     assert response.status_code == 400
@@ -70,7 +70,7 @@ def test_400_for_a_limit_out_of_bounds_or_written_otherwise(client, invalid, lim
 
 
 @pytest.mark.parametrize(("cursor", "detail"), values.CURSORS_REFUSED)
-def test_400_for_what_is_no_cursor(client, invalid, cursor, detail):
+def test_400_for_an_invalid_cursor(client, invalid, cursor, detail):
     response = client.get("/api/users", params={"cursor": cursor})
 
     assert response.status_code == 400

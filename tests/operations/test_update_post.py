@@ -17,7 +17,7 @@ def test_200_with_both_changed(client, make_post):
 
 
 @pytest.mark.parametrize("changes", [{"title": "Updated Post"}, {"content": "Updated content\n"}])
-def test_200_with_what_was_not_sent_as_it_was(client, post, changes):
+def test_200_with_the_members_that_were_not_sent_unchanged(client, post, changes):
     response = client.put("/api/posts/1", json=changes)
 
     assert response.status_code == 200
@@ -48,16 +48,16 @@ def test_400_for_another_author(client, post, user, invalid):
 
 
 @pytest.mark.parametrize(("title", "detail"), [*values.LINES_REFUSED, ("a" * 101, "must have at most 100 characters")])
-def test_400_for_a_title_that_is_none(client, post, invalid, title, detail):
+def test_400_for_an_invalid_title(client, post, invalid, title, detail):
     response = client.put("/api/posts/1", json={"title": title})
 
     assert response.status_code == 400
     assert response.json() == invalid(("body", "/title", detail))
 
 
-@pytest.mark.parametrize("value", values.NO_TEXT)
+@pytest.mark.parametrize("value", values.NOT_TEXTS)
 @pytest.mark.parametrize("member", ["title", "content"])
-def test_400_for_what_is_no_text(client, post, invalid, member, value):
+def test_400_for_a_value_that_is_not_a_text(client, post, invalid, member, value):
     response = client.put("/api/posts/1", json={member: value})
 
     assert response.status_code == 400

@@ -18,7 +18,7 @@ def test_200_with_both_changed(client, make_user):
 
 
 @pytest.mark.parametrize("changes", [{"username": "updateduser"}, {"email": "updated@example.com"}])
-def test_200_with_what_was_not_sent_as_it_was(client, user, changes):
+def test_200_with_the_members_that_were_not_sent_unchanged(client, user, changes):
     response = client.put("/api/users/1", json=changes)
 
     assert response.status_code == 200
@@ -118,16 +118,16 @@ def test_400_when_nothing_is_sent_to_change(client, user, invalid):
 
 
 @pytest.mark.parametrize(("username", "detail"), values.LINES_REFUSED)
-def test_400_for_a_username_that_is_none(client, user, invalid, username, detail):
+def test_400_for_an_invalid_username(client, user, invalid, username, detail):
     response = client.put("/api/users/1", json={"username": username})
 
     assert response.status_code == 400
     assert response.json() == invalid(("body", "/username", detail))
 
 
-@pytest.mark.parametrize("value", values.NO_TEXT)
+@pytest.mark.parametrize("value", values.NOT_TEXTS)
 @pytest.mark.parametrize("member", ["username", "email"])
-def test_400_for_what_is_no_text(client, user, invalid, member, value):
+def test_400_for_a_value_that_is_not_a_text(client, user, invalid, member, value):
     response = client.put("/api/users/1", json={member: value})
 
     assert response.status_code == 400
@@ -163,7 +163,7 @@ def test_404_when_there_is_no_such_user(client, user, problem):
     assert client.get("/api/users").json() == [user]
 
 
-def test_404_also_for_the_name_of_another(client, user, problem):
+def test_404_even_if_another_user_has_the_username(client, user, problem):
     response = client.put("/api/users/999", json={"username": user["username"]})
 
     assert response.status_code == 404

@@ -1,10 +1,10 @@
 """Values that operations refuse for the same reasons, each with the reason."""
 
-NO_INTEGER = "must be an integer"
+NOT_AN_INTEGER = "must be an integer"
 NOT_ALLOWED = "has characters or a form that the contract does not allow here"
 
 # Texts that are not plain decimal numbers, although int() accepts some of them.
-_NO_PLAIN_DIGITS = ["", "+1", "01", "-0x1", "1_0", " 1", "1 ", "1\n", "1.0", "1e1", "one", "٣", "1\0", "9" * 5000]
+_NOT_PLAIN_DIGITS = ["", "+1", "01", "-0x1", "1_0", " 1", "1 ", "1\n", "1.0", "1e1", "one", "٣", "1\0", "9" * 5000]
 
 LIMITS_REFUSED = [
     ("0", "must be at least 1"),
@@ -12,7 +12,7 @@ LIMITS_REFUSED = [
     ("101", "must be at most 100"),
     (str(2**31), "must be at most 100"),
     (str(2**64), "must be at most 100"),
-    *((text, NO_INTEGER) for text in _NO_PLAIN_DIGITS),
+    *((text, NOT_AN_INTEGER) for text in _NOT_PLAIN_DIGITS),
 ]
 
 IDS_REFUSED = [
@@ -20,7 +20,7 @@ IDS_REFUSED = [
     ("-1", "must be at least 1"),
     (str(2**53), f"must be at most {2**53 - 1}"),
     (str(2**64), f"must be at most {2**53 - 1}"),
-    *((text, NO_INTEGER) for text in _NO_PLAIN_DIGITS),
+    *((text, NOT_AN_INTEGER) for text in _NOT_PLAIN_DIGITS),
 ]
 
 CURSORS_REFUSED = [
@@ -50,7 +50,7 @@ LINES_REFUSED = [
     ("an\x9fn", NOT_ALLOWED),
 ]
 
-NO_TEXT = [1, 1.5, True, None, [], ["a"], {}, {"a": "b"}]
+NOT_TEXTS = [1, 1.5, True, None, [], ["a"], {}, {"a": "b"}]
 
 LINES = [
     "a",

@@ -96,7 +96,7 @@ def test_the_link_shown_is_the_contract_s_example(contract):
     assert f"Link: {contract['components']['headers']['Link']['example']}\n" in section("Paging")
 
 
-def test_a_link_is_there_until_the_last_page_and_leads_there(server):
+def test_links_lead_from_page_to_page_until_the_last(server):
     for number in range(1, 4):
         body = {"username": f"user{number}", "email": f"user{number}@example.com"}
         httpx.post(f"{server}/users", json=body).raise_for_status()
