@@ -1,1 +1,1 @@
-"""This project beside its peers: the same work, the same data, the same machine, in turns. See README.md."""
+"""Compares this project with its peers: the same work and data on the same machine, in turns. See README.md."""

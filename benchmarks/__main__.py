@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: all servers side by side, in turns, on both databases."""
+"""`python -m benchmarks`: measures all servers in turns, on both databases."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ _PACKAGES = (
 def main() -> None:
     options = _options()
     load.ensure_wrk()
-    # This process, wrk and PostgreSQL share one core; each server gets the other while its turn lasts.
+    # This process, wrk and PostgreSQL share one core; the server under test has the other core for itself.
     os.sched_setaffinity(0, {LOAD_CORE})
     began = time.monotonic()
     measured: dict[str, Any] = {"environment": _environment(), "rounds": [], "servers": []}
@@ -56,7 +56,7 @@ def _measure(kind: str, folder: Path, options: argparse.Namespace, measured: dic
             running.append(started)
         deep = agreement.check([server.port for server in running], [s.contestant.title for s in running])
         print(f"{kind}: {len(running)} servers agree", flush=True)
-        for server, path in zip(running, deep, strict=True):  # what is done once only is not to be timed
+        for server, path in zip(running, deep, strict=True):  # a warm-up: work done once is not timed
             for operation in options.operations:
                 load.run(operation, server.port, path, connections=16, seconds=0.3)
         turns = [
@@ -121,12 +121,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round at 16 connections: about three minutes")
     parser.add_argument("--rounds", type=int, help="rounds (default 3)")
-    parser.add_argument("--seconds", type=float, help="length of one turn (default 1.3)")
+    parser.add_argument("--seconds", type=float, help="length of one measurement in seconds (default 1.3)")
     parser.add_argument("--connections", type=int, nargs="+", help="numbers of connections (default 16 64)")
     parser.add_argument("--databases", nargs="+", choices=("sqlite", "postgresql"), default=["sqlite", "postgresql"])
     parser.add_argument("--operations", nargs="+", choices=[operation.name for operation in OPERATIONS])
     parser.add_argument("--peers", nargs="*", choices=[peer.name for peer in PEERS], help="default all")
-    parser.add_argument("--server", nargs="+", choices=SERVERS, default=[SERVERS[0]], help="servers to run ours on")
+    parser.add_argument("--server", nargs="+", choices=SERVERS, default=[SERVERS[0]], help="this project's servers")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for results.json, results.md, chart.svg")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.against FOLDER`: this checkout beside another one, CPU per request of each operation, in turns.
+"""`python -m benchmarks.against FOLDER`: compares the CPU per request of this checkout and another one, in turns.
 
-The other checkout has an environment of its own, made by its README's first command. Ratios below 1 are in favour of
-this checkout; on a shared machine a ratio between 0.97 and 1.03 says that nothing has changed.
+The other checkout must have its own environment, made by the first command of its README. A ratio below 1 means that
+this checkout is faster; on a shared machine, a ratio between 0.97 and 1.03 is no difference.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from benchmarks.servers import LOAD_CORE, Contestant, Running
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="This checkout beside another one.")
+    parser = argparse.ArgumentParser(description="Compare this checkout with another one.")
     parser.add_argument("folder", type=Path, help="the other checkout")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--turns", type=int, default=9)
@@ -44,7 +44,7 @@ def _other(folder: Path) -> Contestant:
 def _compared(
     operation: load.Operation, running: list[Running], turns: int, seconds: float
 ) -> tuple[float, float, float]:
-    """CPU per request of both in µs, and the ratio, each the median of its turns; the first turn warms up."""
+    """CPU per request of both in µs, and the ratio, each as the median of the turns; the first turn is a warm-up."""
     deep = "/api/posts?limit=20"
     costs: list[list[float]] = []
     for _ in range(turns + 1):

@@ -1,4 +1,4 @@
-"""Before anything is timed: every server gives the same answers."""
+"""Checks that all servers return the same responses, before anything is timed."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ _EXAMPLES = (
     ("PUT", "/api/users/9", {"email": "renamed@example.com"}),
     ("GET", "/api/users/9", None),
 )
-# Refused by all, each with its own kind of error body: FastAPI says 422 where others say 400.
+# All servers refuse these, each with its own error body: FastAPI answers 422, the others 400.
 _REFUSED = (
     ("POST", "/api/users", {"username": "", "email": "someone@example.com"}),
     ("POST", "/api/users", {"username": "a", "email": "nowhere"}),
@@ -30,7 +30,7 @@ _REFUSALS = {400, 409, 422}
 
 
 def check(ports: list[int], titles: list[str]) -> list[str]:
-    """The path of a page deep in each server's posts; stops the benchmark where two servers differ."""
+    """For each server, the path of a page deep in its posts. Stops the benchmark if two servers differ."""
     paths, pages = [], []
     for port, title in zip(ports, titles, strict=True):
         client = _Client(port, title)
@@ -65,7 +65,7 @@ class _Client:
         return json.loads(content) if response.status < 300 else None
 
     def deep_page(self) -> tuple[str, Any]:
-        """A page of 20 after 9,000 posts, by the cursor that the server itself gives."""
+        """The path of a page of 20 after 9,000 posts, with the cursor that the server itself returned."""
         path = "/api/posts?limit=100"
         for _ in range(90):
             self.expect({200}, "GET", path, None)

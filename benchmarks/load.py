@@ -1,4 +1,4 @@
-"""The load: wrk from Debian, one thread, keep-alive connections, bodies and ids from operations.lua."""
+"""The load generator: wrk from Debian, one thread, keep-alive connections, bodies and ids from operations.lua."""
 
 import json
 import os
@@ -14,7 +14,7 @@ _runs = count()
 
 @dataclass(frozen=True)
 class Operation:
-    """One kind of request; `refused` when a 4xx is the right answer."""
+    """One kind of request. `refused` tells that a 4xx is the right response."""
 
     name: str
     title: str
@@ -36,7 +36,7 @@ OPERATIONS = (
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw; times in microseconds."""
+    """The results of wrk; times in microseconds."""
 
     requests: int
     seconds: float
@@ -46,19 +46,19 @@ class Load:
 
 
 def ensure_wrk() -> None:
-    """Install wrk with apt-get where that is possible; else say what to do."""
+    """Install wrk with apt-get. If that is not possible, end with a sentence that says what to do."""
     if shutil.which("wrk"):
         return
     if shutil.which("apt-get") and os.geteuid() == 0:
         subprocess.run(["apt-get", "update", "-qq"], check=True)
         subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=True)
         return
-    raise SystemExit("The load comes from wrk: sudo apt-get install wrk")
+    raise SystemExit("The benchmark needs wrk: sudo apt-get install wrk")
 
 
 def run(operation: Operation, port: int, deep: str, *, connections: int, seconds: float) -> Load:
-    """Drive one operation; every run sends names that no other sent."""
-    # wrk takes whole seconds only; timeout(1) ends it by SIGINT, upon which it reports as usual.
+    """Send requests for one operation. The names of new users are unique to each run."""
+    # wrk accepts only whole seconds; timeout(1) ends it with SIGINT, after which it reports as usual.
     command = [
         *("timeout", "--foreground", "--signal=INT", f"{seconds:.2f}"),
         *("wrk", "-t1", f"-c{connections}", "-d600s", "--timeout", "20s", "-s", str(_SCRIPT)),

@@ -1,5 +1,5 @@
--- The requests of each operation. Arguments: its name, a text that makes the names of this run unique, the path of a
--- page deep in the list of posts.
+-- The requests of each operation. Arguments: the operation's name, a text that makes the user names of this run unique,
+-- and the path of a page deep in the list of posts.
 local json = { ["Content-Type"] = "application/json" }
 local next_request
 

@@ -1,4 +1,4 @@
-"""From measured turns to tables and a chart. The median of the rounds speaks for a turn."""
+"""Makes tables and a chart from the measurements. Each figure is the median of the rounds."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ _TITLES = {operation.name: operation.title for operation in OPERATIONS}
 
 
 class _Goal(NamedTuple):
-    """A line of the table of ratios: against whom, and how far ahead (or behind) each operation has to be."""
+    """A row of the table of ratios: the peers to compare with, and the target ratio of each operation."""
 
     title: str
     kind: str
@@ -76,7 +76,7 @@ class _Figures:
         return [name for name, row in self.servers.items() if row["kind"] == kind]
 
     def ratio(self, goal: _Goal, member: str, *turn: Any) -> float | None:
-        """Theirs by ours, the best of the kind against the first of ours."""
+        """The figure of the best peer of a kind, divided by that of this project."""
         others = [self.value(member, *turn, name) for name in self.of_kind(goal.kind)]
         own = self.of_kind("ours")
         if not others or not own:
@@ -133,7 +133,7 @@ def _table(
         cells = []
         for operation in figures.operations:
             turn = (database, connections, operation, name)
-            # A server that fails requests is not to look fast.
+            # A server that fails requests must not look fast.
             failed = figures.failed(*turn)
             cells.append(shown(figures.value(member, *turn)) + (f" ({failed} failed)" if failed else ""))
         title = f"**{server['title']}**" if server["kind"] == "ours" else server["title"]
@@ -196,7 +196,7 @@ text { fill: #24292f } .small { fill: #57606a; font-size: 11px } .title { font-w
 
 
 def chart(measured: dict[str, Any]) -> str:
-    """CPU per request of the first database and number of connections, as SVG."""
+    """An SVG chart of the CPU per request, for the first database and number of connections."""
     figures = _Figures(measured)
     database, connections = figures.databases[0], figures.connections[0]
     shown = [name for name in _SHOWN if name in figures.operations]

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scale`: what must not grow. CPU per request with more rows, and with a second worker."""
+"""`python -m benchmarks.scale`: measures that CPU per request does not grow with more rows or a second worker."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def _more_rows(folder: Path) -> None:
 
 
 def _more_workers(folder: Path) -> None:
-    """Both workers share the server's core: what two cores would give is twice as much where this does not grow."""
+    """Two workers on the server's one core: if CPU per request stays the same, two cores would serve twice as much."""
     url = f"sqlite:///{folder}/{ROWS[0]}.db"
     running = [servers.start(_with_workers(workers), url, folder / f"workers-{workers}.log") for workers in (1, 2)]
     for operation in ("liveness", "get", "users"):
@@ -51,7 +51,7 @@ def _more_workers(folder: Path) -> None:
 
 
 def _medians(operation: str, running: list[Running], deep: str) -> list[float]:
-    """CPU per request in µs, of seven turns each, in turns."""
+    """The median CPU per request in µs of each server, from seven turns."""
     turns: list[list[float]] = [[] for _ in running]
     for _ in range(7):
         for server, found in zip(running, turns, strict=True):

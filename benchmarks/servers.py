@@ -1,4 +1,4 @@
-"""Servers: who they are, how they are started on a core of their own, what they have used."""
+"""The servers: their commands, their start on a core of their own, their use of CPU and memory."""
 
 import http.client
 import os
@@ -33,7 +33,7 @@ def _python(*arguments: str) -> list[str]:
 
 
 def _uvicorn(target: str, *options: str, http: str = "httptools") -> Command:
-    # What `pip install uvicorn[standard]` runs with, access log off as for all.
+    # As `pip install uvicorn[standard]` runs; the access log is off, as for all servers.
     return lambda port: _python(
         *("uvicorn", target, "--host=127.0.0.1", f"--port={port}", f"--http={http}", "--loop=uvloop"),
         *("--no-access-log", "--log-level=warning", *options),
@@ -41,7 +41,7 @@ def _uvicorn(target: str, *options: str, http: str = "httptools") -> Command:
 
 
 def _gunicorn(target: str) -> Command:
-    # As many threads as ours has for reads. The sync worker, gunicorn's default, closes every connection.
+    # As many threads as this project has for reads. gunicorn's default, the sync worker, closes every connection.
     return lambda port: _python(
         *("gunicorn", target, "--worker-class=gthread", "--workers=1", "--threads=4"),
         *(f"--bind=127.0.0.1:{port}", "--keep-alive=75", "--log-level=warning"),
@@ -105,7 +105,7 @@ class Running:
         return ticks / _TICKS
 
     def memory_bytes(self) -> int:
-        """Resident memory of all its processes; what they share with each other or with others counts by its share."""
+        """Resident memory of all its processes, with shared pages divided among the processes that share them (PSS)."""
         kilobytes = 0
         for pid in _tree(self.process.pid):
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -170,7 +170,7 @@ def _tree(root: int) -> Iterator[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # ended meanwhile
+        except OSError:  # the process has ended
             continue
         children.setdefault(parent, []).append(int(stat.parent.name))
     waiting = [root]

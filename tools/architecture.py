@@ -1,6 +1,6 @@
-"""Draws the parts of the project as their imports have it, into docs/architecture.md (`python tools/architecture.py`).
+"""Draws the modules of the project and their imports into docs/architecture.md (`python tools/architecture.py`).
 
-A test compares the page with what this would write, so that the picture is always that of the code.
+A test compares the page with the output of this tool, so that the picture cannot become outdated.
 """
 
 import ast
@@ -22,7 +22,7 @@ RESOURCES = {
     if "operationId" in operation and operation["operationId"].startswith("create_")
 }
 
-# Each distribution: the folder of its package, and modules that hand on names of others and would only add arrows.
+# Each distribution: the folder of its package, and modules left out because they only re-export names of others.
 PACKAGES = {
     "api": (ROOT / "api", {"__init__", "__main__"}),
     "contractapp": (ROOT / "contractapp/src/contractapp", set()),
@@ -32,9 +32,9 @@ Edge = tuple[str, str]
 
 
 def drawing() -> str:
-    """A Mermaid flowchart: a box for each part, an arrow from whoever imports to what is imported.
+    """A Mermaid flowchart: a box for each module or package, and an arrow to each one that it imports.
 
-    An arrow is left out where a longer way of arrows says the same.
+    An arrow is left out if a path of other arrows leads to the same box.
     """
     lines = ["```mermaid", "flowchart TD"]
     for package, (folder, left_out) in PACKAGES.items():
@@ -46,7 +46,7 @@ def drawing() -> str:
 
 
 def drawn(page: str) -> str:
-    """The page with the drawing as it is now."""
+    """The page with the current drawing."""
     before, _, rest = page.partition(BEGIN)
     return before + BEGIN + drawing() + END + rest.partition(END)[2]
 
@@ -61,7 +61,7 @@ def _named(module: str) -> str:
 
 
 def _imports(package: str, folder: Path) -> Iterator[Edge]:
-    handed_on = _handed_on(package, folder)
+    reexports = _reexports(package, folder)
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or node.module is None:
@@ -70,25 +70,25 @@ def _imports(package: str, folder: Path) -> Iterator[Edge]:
             if top != package:
                 continue
             for name in [rest] if rest else [alias.name for alias in node.names]:
-                imported = _named(handed_on.get(name, name).partition(".")[0])
+                imported = _named(reexports.get(name, name).partition(".")[0])
                 if imported != part_of(folder, path):
                     yield part_of(folder, path), imported
 
 
-def _handed_on(package: str, folder: Path) -> dict[str, str]:
-    """The module of each name that the package itself hands on, without the name of the package."""
+def _reexports(package: str, folder: Path) -> dict[str, str]:
+    """For each name that the package re-exports, its module, without the name of the package."""
     tree = ast.parse((folder / "__init__.py").read_text())
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
     return {
         alias.name: str(node.module).removeprefix(f"{package}.")
-        for node in found
+        for node in imports
         if str(node.module).startswith(f"{package}.")
         for alias in node.names
     }
 
 
 def _reduced(edges: set[Edge]) -> set[Edge]:
-    """The edges without those that a way of several others stands for; the graph has no cycles."""
+    """The transitive reduction of the edges; the graph has no cycles."""
 
     def reachable(start: str) -> set[str]:
         below = {b for a, b in edges if a == start}

@@ -1,8 +1,8 @@
-"""Changes the contract, one change at a time, and counts how many the test suite notices (`tox -e mutants`).
+"""Changes the contract, one change at a time, and counts the changes that the test suite detects (`tox -e mutants`).
 
-Each mutant is tested in a copy of the project, by a process forked from one that has the imports behind it. The quick
-tests come first; what they let live meets the rest, and the ledger. A survivor must be explained in `EXPLAINED`. The
-compatibility gate does not take part: it would notice most changes by comparing documents.
+Each mutant is tested in a copy of the project, in a process forked from one that has imported everything. The quick
+tests run first; if they pass, the other tests run, with the ledger. A survivor must be explained in `EXPLAINED`. The
+compatibility check is not used: it would detect most changes by comparing documents.
 """
 
 import argparse
@@ -27,15 +27,15 @@ import yaml
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools.mutations import Document, mutants, operations_at  # noqa: E402  # where the tools are is known by now
+from tools.mutations import Document, mutants, operations_at  # noqa: E402  # needs the path set above
 
 CONTRACT = Path("openapi/openapi.yaml")
 REPORT = ROOT / "reports" / "mutants.md"
 COPIED = ("api", "openapi", "tests", "tools", "docs", "conftest.py", "pyproject.toml", "README.md", "CHANGELOG.md")
 
-# Only what reads the contract can notice a change of it. These first, since they take no time;
+# Only tests that read the contract can detect a change. These run first, since they are quick;
 FIRST = ("tests/test_contract.py", "tests/test_agreement.py", "tests/test_layout.py")
-# then the tests of the operations that the change is part of, but not of more than so many; then everything.
+# then the tests of the operations that the change affects, but of at most this number; then all others.
 OPERATIONS = 3
 ALL = (
     "tests/operations",
@@ -44,20 +44,20 @@ ALL = (
     "tests/test_paging.py",
     "tests/test_faults.py",
     "tests/fuzz",
-    "--deselect=tests/fuzz/test_fuzz.py::test_two_runs_send_the_same",  # about the tests, not about the contract
+    "--deselect=tests/fuzz/test_fuzz.py::test_two_runs_send_the_same",  # it checks the tests, not the contract
 )
 
 TIMEOUT_SECONDS = 900
 TARGET = 0.95
 
-# Changes that no test can notice, each with the reason.
+# Changes that no test can detect, each with the reason.
 EXPLAINED: dict[str, str] = {}
 
 _fork = get_context("fork")
 
 
 class Verdict(NamedTuple):
-    """What became of a mutant: what noticed it, or None."""
+    """The result for a mutant: the name of what detected it, or None."""
 
     mutant: str
     killer: str | None
@@ -65,8 +65,8 @@ class Verdict(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--every", type=int, default=1, help="test one mutant of so many")
-    parser.add_argument("--only", default="", help="test the mutants whose name holds this")
+    parser.add_argument("--every", type=int, default=1, help="test only every n-th mutant")
+    parser.add_argument("--only", default="", help="test only mutants whose name contains this text")
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
     original = yaml.safe_load((ROOT / CONTRACT).read_text())
@@ -84,20 +84,20 @@ def main() -> int:
                 pool.shutdown(cancel_futures=True)
                 print(f"The unchanged contract does not pass: {control.result().killer}")
                 return 2
-            verdicts = [_told(future.result()) for future in changed]
+            verdicts = [_printed(future.result()) for future in changed]
     return _report(verdicts, time.monotonic() - started)
 
 
-def _told(verdict: Verdict) -> Verdict:
+def _printed(verdict: Verdict) -> Verdict:
     print("." if verdict.killer else f"\nsurvived: {verdict.mutant}\n", end="", flush=True)
     return verdict
 
 
-# In a worker.
+# These functions run in a worker process.
 
 
 def _prepare(folder: str) -> None:
-    """A copy of the project to work in, and everything imported that its tests need and no mutant changes."""
+    """Make a copy of the project to work in, and import all modules that the tests need and no mutant changes."""
     copy = Path(folder) / str(os.getpid())
     for name in COPIED:
         source = ROOT / name
@@ -110,8 +110,8 @@ def _prepare(folder: str) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in {"tools", "tests"}]:
         del sys.modules[name]
     os.environ.update(TEST_DATABASE="sqlite", PYTHONPATH=str(copy))
-    sys.dont_write_bytecode = False  # the tests are compiled once
-    yaml.safe_load = partial(yaml.load, Loader=yaml.CSafeLoader)  # a third of the time otherwise
+    sys.dont_write_bytecode = False  # so that the tests are compiled only once
+    yaml.safe_load = partial(yaml.load, Loader=yaml.CSafeLoader)  # otherwise it takes a third of the time
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as `pyproject.toml` does for the tests
         for module in ("api.app", "api.migrations", "apispec.ext.marshmallow", "schemathesis", "starlette.testclient"):
@@ -125,23 +125,23 @@ def _judge(name: str, operations: list[str], document: Document) -> Verdict:
 
 
 def _killer(*arguments: str) -> str | None:
-    """The test that fails, if one does, or what else goes wrong."""
-    ours, theirs = _fork.Pipe(duplex=False)
-    tests = _fork.Process(target=_test, args=(theirs, arguments))
+    """The first test that fails, or else another reason why the run failed; None if it passed."""
+    receiver, sender = _fork.Pipe(duplex=False)
+    tests = _fork.Process(target=_test, args=(sender, arguments))
     tests.start()
-    theirs.close()
+    sender.close()
     try:
-        if not ours.poll(TIMEOUT_SECONDS):
+        if not receiver.poll(TIMEOUT_SECONDS):
             tests.kill()
             return "the time limit"
-        return ours.recv()
+        return receiver.recv()
     except EOFError:
         return "the end of the process"
     finally:
         tests.join()
 
 
-# In a process forked from a worker.
+# These run in a process forked from a worker.
 
 
 def _test(report: Connection, arguments: tuple[str, ...]) -> None:
@@ -149,16 +149,16 @@ def _test(report: Connection, arguments: tuple[str, ...]) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     first = _FirstFailure()
-    # Rewritten assertions would say more, to nobody, and later.
+    # Rewritten assertions would cost time, and their messages are not used.
     options = ["-x", "--tb=short", "--assert=plain", "--basetemp=temporary", "-p", "no:cacheprovider"]
     status = pytest.main([*options, *arguments], plugins=[first])
     report.send(None if status == 0 else first.name or "the ledger")
     report.close()
-    os._exit(0)  # threads of the application may still wait for work
+    os._exit(0)  # a normal exit could wait for threads of the application
 
 
 class _FirstFailure:
-    """A plugin of pytest that knows which test, or file of tests, failed first."""
+    """A pytest plugin that records the first test, or file of tests, that failed."""
 
     name: str | None = None
 
@@ -169,7 +169,7 @@ class _FirstFailure:
     pytest_collectreport = pytest_runtest_logreport
 
 
-# Afterwards.
+# These write the report.
 
 
 def _report(verdicts: list[Verdict], seconds: float) -> int:
@@ -179,16 +179,16 @@ def _report(verdicts: list[Verdict], seconds: float) -> int:
     print("", *lines, sep="\n")
     table = [f"| {verdict.mutant} | {verdict.killer or 'nothing'} |" for verdict in verdicts]
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text("\n".join([*lines, "", "| Change | Noticed by |", "| --- | --- |", *table, ""]))
+    REPORT.write_text("\n".join([*lines, "", "| Change | Detected by |", "| --- | --- |", *table, ""]))
     return int(score < TARGET or any(name not in EXPLAINED for name in survivors))
 
 
 def _lines(verdicts: list[Verdict], survivors: list[str], score: float, seconds: float) -> Iterator[str]:
     noticed = len(verdicts) - len(survivors)
-    yield f"{len(verdicts)} mutants, {noticed} noticed: {score:.1%} in {seconds / 60:.1f} minutes."
+    yield f"{len(verdicts)} mutants, {noticed} detected: {score:.1%} in {seconds / 60:.1f} minutes."
     yield from (f"- survived: {name} ({EXPLAINED.get(name, 'UNEXPLAINED')})" for name in survivors)
     yield from (
-        f"- explained, and yet noticed: {verdict.mutant}"
+        f"- explained, but detected: {verdict.mutant}"
         for verdict in verdicts
         if verdict.killer is not None and verdict.mutant in EXPLAINED
     )

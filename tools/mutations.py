@@ -17,13 +17,13 @@ OTHER_TYPE = {
     "array": "object",
     "object": "array",
 }
-# Of a number the other width; any other becomes a date, and a date an e-mail address.
+# The format of a number becomes the other width, `date` becomes `email`, and any other format becomes `date`.
 OTHER_FORMAT = {"int32": "int64", "int64": "int32", "float": "double", "double": "float", "date": "email"}
 OTHER_PLACE = {"query": "header", "header": "query"}
 
 
 class Mutant(NamedTuple):
-    """One change of the contract: where, what, and how it is made."""
+    """One change of the contract: its place, its description, and the function that makes it."""
 
     place: Place
     what: str
@@ -34,7 +34,7 @@ class Mutant(NamedTuple):
         return f"{'/'.join(map(str, self.place))}: {self.what}"
 
     def applied(self, document: Document) -> Document:
-        """The document with the change made; the one given stays as it is."""
+        """A copy of the document with the change."""
         changed = copy.deepcopy(document)
         node: Any = changed
         for key in self.place:
@@ -44,7 +44,7 @@ class Mutant(NamedTuple):
 
 
 def mutants(document: Document) -> Iterator[Mutant]:
-    """All changes, the same ones in the same order for the same contract."""
+    """All changes of a contract, always in the same order."""
     for number, _ in enumerate(document.get("servers", ())):
         yield Mutant(("servers", number), "another url", _set(url="/v2"))
     yield Mutant((), "security asked for", _set(security=[{"token": []}]))
@@ -69,7 +69,7 @@ def mutants(document: Document) -> Iterator[Mutant]:
 
 
 def operations_at(document: Document, place: Place) -> list[str]:
-    """The operations, by their operationId, that a place of the document is part of, by reference too."""
+    """The operationIds of the operations that contain a place of the document, directly or by reference."""
     shared = place[:1] == ("components",)
     found = []
     for path, item in document["paths"].items():
@@ -86,7 +86,7 @@ def operations_at(document: Document, place: Place) -> list[str]:
 
 
 def _references(document: Document, node: Any) -> Iterator[Place]:
-    """The components that a node leads to, one through the other."""
+    """The components that a node refers to, directly or indirectly."""
     members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     for member in members:
         if isinstance(member, str) and member.startswith("#/components/"):
@@ -152,7 +152,7 @@ def _header(place: Place, header: Document) -> Iterator[Mutant]:
 
 
 def _links(document: Document) -> Iterator[Mutant]:
-    """The changes of each link: to another operation, the first of the contract that it does not lead to."""
+    """The changes of each link; its operation becomes the first other operation of the contract."""
     operations = [
         item[method]["operationId"] for item in document["paths"].values() for method in METHODS if method in item
     ]
@@ -165,7 +165,7 @@ def _links(document: Document) -> Iterator[Mutant]:
 
 
 def _links_in(node: Any, place: Place) -> Iterator[tuple[Place, Document]]:
-    """Every link that is written in the document, where it stands."""
+    """Every link in the document, with its place."""
     members = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, member in members:
         if key == "links":
@@ -188,7 +188,7 @@ def _schema(place: Place, schema: Document) -> Iterator[Mutant]:
 
 
 def _keywords(schema: Document) -> Iterator[tuple[str, Callable[[Any], object]]]:
-    """The changes of a schema that are none of its members'."""
+    """The changes of a schema itself, without those of its members."""
     other = OTHER_TYPE[schema["type"]]
     yield f"type {other}", _set(type=other)
     yield "nullable", _set(nullable=True)
@@ -216,7 +216,7 @@ def _keywords(schema: Document) -> Iterator[tuple[str, Callable[[Any], object]]]
 
 
 def _other_default(schema: Document) -> Any:
-    """Another value of the same kind; of a list of values another of them."""
+    """Another value of the same type; for an `enum`, another of its values."""
     default = schema["default"]
     others = [value for value in schema.get("enum", ()) if value != default]
     if others:
@@ -235,7 +235,7 @@ def _set(**values: object) -> Callable[[Any], object]:
 
 
 def _rename(old: str, new: str) -> Callable[[Any], object]:
-    # In its place: order is not what is changed here.
+    # Keeps the order of the keys, which is not part of this change.
     def rename(node: dict[str, Any]) -> None:
         items = [(new if key == old else key, value) for key, value in node.items()]
         node.clear()

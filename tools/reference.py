@@ -1,7 +1,7 @@
-"""Writes docs/reference.md, the public names of the library with their signatures and docstrings.
+"""Writes docs/reference.md: the public names of the library with their signatures and docstrings.
 
-A test compares the page with what this would write, and fails where a public name has no docstring. It is Markdown
-since that can be read where the code is hosted; pdoc, mkdocstrings and Sphinx make HTML, which has to be hosted.
+A test compares the page with the output of this tool, and fails if a public name has no docstring. The page is Markdown
+because code hosts display it; pdoc, mkdocstrings and Sphinx make HTML, which would have to be hosted.
 """
 
 import ast
@@ -15,7 +15,7 @@ from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
-# The public modules, in the order of the page, each with its public names; None are those that it lists itself.
+# The public modules, in the order of the page, each with its public names; None stands for those in its `__all__`.
 MODULES: dict[str, tuple[str, ...] | None] = {
     "contractapp": (
         *("ContractApp", "Workers", "ContractError"),
@@ -28,7 +28,7 @@ MODULES: dict[str, tuple[str, ...] | None] = {
     "contractapp.testing.exchange": ("ask", "Reply"),
 }
 
-# The methods and properties that users call, beside those that a class inherits.
+# The methods and properties that users call, without inherited ones.
 METHODS = {
     "ContractApp": ("add_api", "add_error_handler"),
     "Problem": ("body",),
@@ -43,7 +43,7 @@ def page() -> str:
     """The whole page. Raises `ValueError` for a public name without a docstring."""
     parts = [
         "# Reference of `contractapp`",
-        "Every public name. Generated from the docstrings by `python tools/reference.py`; a test compares.",
+        "Every public name. Generated from the docstrings by `python tools/reference.py`; a test checks that.",
     ]
     for name, members in MODULES.items():
         module = importlib.import_module(name)
@@ -54,7 +54,7 @@ def page() -> str:
 
 
 def _entry(thing: Any, name: str) -> Iterator[str]:
-    thing = getattr(thing, "__wrapped__", thing)  # a fixture is shown as the function it was made of
+    thing = getattr(thing, "__wrapped__", thing)  # a fixture is shown as the function that it wraps
     yield f"### `{name}`"
     yield f"```python\n{_signature(thing, name)}\n```"
     yield _text(thing, name)
@@ -68,7 +68,7 @@ def _entry(thing: Any, name: str) -> Iterator[str]:
 
 
 def _signature(thing: Any, name: str) -> str:
-    """As it is written in the source; a class as it is called, an exception that adds no arguments with its base."""
+    """The signature as in the source: of a class, its constructor; of an exception without one, its base class."""
     if not inspect.isclass(thing):
         return _wrapped(f"def {name}", _definition(thing))
     if "__init__" in vars(thing):
@@ -95,7 +95,7 @@ def _wrapped(beginning: str, node: ast.FunctionDef) -> str:
 
 
 def _arguments(arguments: ast.arguments) -> Iterator[str]:
-    """Each argument as style guides write it; `ast.unparse` leaves out the blanks around a default's `=`."""
+    """Each argument, formatted as in PEP 8; `ast.unparse` leaves out the spaces around the `=` of a default."""
     defaults = [None] * (len(arguments.args) - len(arguments.defaults)) + arguments.defaults
     yield from map(_argument, arguments.args, defaults)
     if arguments.kwonlyargs:
@@ -110,7 +110,7 @@ def _argument(argument: ast.arg, default: ast.expr | None) -> str:
 
 
 def _constants(thing: Any) -> Iterator[str]:
-    """What a kind of problem says of itself."""
+    """The class attributes of a problem, as a list."""
     names = ("status", "type", "title", "default_detail")
     own = [(name, vars(thing)[name]) for name in names if name in vars(thing)] if inspect.isclass(thing) else []
     if own and issubclass(thing, Exception):
@@ -118,7 +118,7 @@ def _constants(thing: Any) -> Iterator[str]:
 
 
 def _text(thing: Any, name: str) -> str:
-    """The docstring, its sections as lists."""
+    """The docstring, with its sections as lists."""
     text = inspect.cleandoc(thing.__doc__ or "")
     if not text:
         raise ValueError(f"{name} has no docstring.")

@@ -1,7 +1,7 @@
-"""Follows `docs/tutorial.md` on a copy of the project and runs everything there (`tox -e resource`).
+"""Follows `docs/tutorial.md` on a copy of the project and runs all checks there (`tox -e resource`).
 
-The line before a block says where the block goes. Nothing else is changed in the copy: when the suite is green there, a
-new resource touches only the places that the tutorial names.
+The line before a code block says where the block goes. Nothing else is changed in the copy: if the suite passes there,
+a new resource needs changes only at the places that the tutorial names.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
-# A block, its language, and the last line of text before it.
+# A code block with its language, and the last line of text before it.
 _BLOCK = re.compile(r"^(?P<before>[^\n]+)\n\n```(?P<language>\w+)\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL)
 _PATH, _LINE = r"`(?P<path>[^`]+)`", r"the line (?P<ticks>`+) ?(?P<line>.+?) ?(?P=ticks)"
 _PLACES = {
@@ -28,7 +28,7 @@ _PLACES = {
 }
 _BLANK = {None: "", "a blank line": "\n", "two blank lines": "\n\n"}
 
-# What runs in the copy: a name, the command, and the database of the tests.
+# The commands to run in the copy: a name, the command, and the database of the tests.
 _COMMANDS = (
     ("style", ["-m", "ruff", "check"], ""),
     ("format", ["-m", "ruff", "format", "--check"], ""),
@@ -41,11 +41,11 @@ _COMMANDS = (
 
 
 class TutorialError(Exception):
-    """A block that cannot be placed; the message is one sentence that names it."""
+    """A code block that cannot be placed; the message is one sentence that names it."""
 
 
 class Edit(NamedTuple):
-    """A block of the tutorial, and where it goes."""
+    """A code block of the tutorial, with its place."""
 
     how: str
     path: str
@@ -53,7 +53,7 @@ class Edit(NamedTuple):
     content: str
 
     def apply(self, root: Path) -> None:
-        """Make the edit in the project at `root`; raises `TutorialError`."""
+        """Make the edit in the project at `root`. Raises `TutorialError` if that is not possible."""
         path = root / self.path
         if path.exists() is (self.how == "new"):
             raise TutorialError(f"{self.path} {'is there already' if self.how == 'new' else 'is not there'}.")
@@ -75,7 +75,7 @@ class Edit(NamedTuple):
 
 
 def edits(text: str) -> list[Edit]:
-    """The blocks of a tutorial; raises `TutorialError` for one that says no place and is not a command of a shell."""
+    """The edits of a tutorial. Raises `TutorialError` for a code block without a place that is not a shell command."""
     return [edit for match in _BLOCK.finditer(text) for edit in _edit(**match.groupdict())]
 
 
@@ -84,15 +84,15 @@ def _edit(before: str, language: str, content: str) -> Iterator[Edit]:
         return
     for how, pattern in _PLACES.items():
         if found := pattern.fullmatch(before):
-            said = found.groupdict()
-            separated = _BLANK[said.get("after")] + content + _BLANK[said.get("followed")]
-            yield Edit(how, said["path"], said.get("line", ""), separated)
+            parts = found.groupdict()
+            separated = _BLANK[parts.get("after")] + content + _BLANK[parts.get("followed")]
+            yield Edit(how, parts["path"], parts.get("line", ""), separated)
             return
     raise TutorialError(f"The block after {before!r} does not say where it goes.")
 
 
 def copy_project(target: Path) -> None:
-    """The files of the checkout that git knows or would add."""
+    """Copy the files of the checkout that git tracks or would add."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -102,14 +102,14 @@ def copy_project(target: Path) -> None:
     )
     for name in filter(None, listed.stdout.split("\0")):
         source, copy = ROOT / name, target / name
-        if source.is_file():  # not deleted since
+        if source.is_file():  # not deleted from the working tree
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
             copy.chmod(source.stat().st_mode)
 
 
 def count(found: list[Edit]) -> str:
-    """How many files and lines the resource is, by the kind of file."""
+    """The number of files and lines of the resource, by kind of file."""
     kinds: dict[str, list[Edit]] = {"contract": [], "code": [], "tests": [], "changelog": []}
     for edit in found:
         first = edit.path.partition("/")[0]
@@ -140,7 +140,7 @@ def _passes(copy: Path, name: str, command: list[str], database: str) -> bool:
     print(f"\n== {name}", flush=True)
     environment = {
         **os.environ,
-        # Before what is installed in the environment: the packages of the checkout.
+        # The packages of the copy take precedence over those installed in the environment.
         "PYTHONPATH": os.pathsep.join(map(str, (copy, copy / "contractapp" / "src"))),
         "TEST_DATABASE": database or "sqlite",
     }

@@ -1,1 +1,1 @@
-"""The peers: the same six operations, each written as its framework's documentation shows."""
+"""The peers: the same six operations in other frameworks, each written as the framework's documentation shows."""

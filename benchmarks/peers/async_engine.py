@@ -1,10 +1,10 @@
-"""For the asynchronous peers: the engine on the driver that their documentation names."""
+"""The engine of the asynchronous peers, with the driver that their documentation names."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from benchmarks.peers.tables import DATABASE_URL, pool_options
 
-# Every statement on aiosqlite runs in the thread of its connection, so that more connections are no gain there.
+# aiosqlite runs all statements of a connection in one thread; more connections are not faster.
 _CONNECTIONS = 20
 
 

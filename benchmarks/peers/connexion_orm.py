@@ -1,4 +1,4 @@
-"""Stock `connexion.FlaskApp`, as its documentation shows it: the contract checks, ORM and marshmallow answer."""
+"""Stock `connexion.FlaskApp`, as in its documentation: Connexion checks requests; handlers use ORM and marshmallow."""
 
 from pathlib import Path
 from typing import Any

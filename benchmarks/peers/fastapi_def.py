@@ -1,4 +1,4 @@
-"""FastAPI with `def` handlers and the ORM: a session for each request by dependency, as its SQL tutorial shows."""
+"""FastAPI with `def` handlers and the ORM: a dependency opens a session for each request, as in its SQL tutorial."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any

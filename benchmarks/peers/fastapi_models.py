@@ -1,4 +1,4 @@
-"""For the three peers on FastAPI: what comes in and what goes out, as Pydantic models."""
+"""The Pydantic models of requests and responses, for the three FastAPI peers."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, EmailStr, Field, model_validator
 
 from benchmarks.peers.tables import next_link
 
-# Pydantic's regular expressions have no look-around, and need none here.
+# Pydantic's regular expressions have no look-around; this pattern does without it.
 Username = Annotated[
     str,
     Field(

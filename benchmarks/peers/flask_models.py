@@ -1,4 +1,4 @@
-"""For the three peers on Flask: Flask-SQLAlchemy, and what their handlers read and write with the ORM."""
+"""Flask-SQLAlchemy, and the reads and writes with the ORM, for the three Flask peers."""
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy

@@ -1,4 +1,4 @@
-"""Plain Flask: Flask-SQLAlchemy, marshmallow to check and to show, `jsonify`."""
+"""Plain Flask: Flask-SQLAlchemy, marshmallow for checking and serialising, `jsonify`."""
 
 from typing import Any
 

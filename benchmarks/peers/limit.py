@@ -1,7 +1,7 @@
-"""The limit: bare ASGI, one prepared statement on one connection, no framework, no routing table, nobody else served.
+"""The limit: bare ASGI and prepared statements on one connection, without a framework, routing table or concurrency.
 
-What is here is the least that any server of this API has to do in Python. It blocks the event loop while the database
-works, and could not be deployed; it shows how far the others are from the floor.
+This is the minimum that a server of this API must do in Python. It blocks the event loop while the database
+works, and could not be deployed; it shows how far the other servers are from that minimum.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Litestar with Advanced Alchemy's plugin: a session for each request, msgspec structures in and out."""
+"""Litestar with Advanced Alchemy's plugin: a session for each request, msgspec structures for bodies."""
 
 from typing import Annotated, Any
 

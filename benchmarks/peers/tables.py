@@ -1,4 +1,4 @@
-"""What all peers share: the two tables as ORM models, and the same pragmas on SQLite."""
+"""Shared by all peers: the two tables as ORM models, and the same pragmas on SQLite."""
 
 import os
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 DATABASE_URL = os.environ["DATABASE_URL"]
 IS_SQLITE = DATABASE_URL.startswith("sqlite")
 
-# The same pattern as the contract's: no control characters, no blank at either end.
+# The pattern of the contract: no control characters, no space at either end.
 NAME_PATTERN = r"^[^\x00-\x20\x7F-\x9F]([^\x00-\x1F\x7F-\x9F]*[^\x00-\x20\x7F-\x9F])?$"
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -39,7 +39,7 @@ class Post(Base):
 
 
 def pool_options(threads: int) -> dict[str, Any]:
-    """As many connections as can be in use at once: with the default of 5 PostgreSQL reconnects all the time."""
+    """A pool of as many connections as can be in use at once; with the default of 5, PostgreSQL often reconnects."""
     return {"pool_size": threads, "max_overflow": 0}
 
 

@@ -1,4 +1,4 @@
-"""Contracts of a few lines, and the same application compiled and on stock Connexion."""
+"""Small contracts, and fixtures that serve one with compiled operations or with stock Connexion."""
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy

@@ -295,7 +295,7 @@ def test_an_expression_that_finds_nothing_is_a_breach(expression):
     link = {"operationId": "thing", "parameters": {"a": expression}}
     ledger = ledger_of(one({"200": {"links": {"self": link}}}))
 
-    assert breaches(ledger, reply("GET", "/thing", 200)) == [f"thing 200: link self: {expression} is nothing"]
+    assert breaches(ledger, reply("GET", "/thing", 200)) == [f"thing 200: link self: {expression} has no value"]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_a_run_that_saw_everything_passes_and_leaves_its_table(project, run):
 
 
 def test_what_was_never_seen_fails_a_whole_run_and_no_other(project, run):
-    leave_out(project / "test_notes.py", "test_no_more_notes_are_kept_than_there_is_room_for")
+    leave_out(project / "test_notes.py", "test_409_when_the_maximum_number_of_notes_is_stored")
 
     assert run("test_notes.py")[0] == 0
     for arguments in ((), ("--ledger=whole", "test_notes.py")):
@@ -75,7 +75,7 @@ def test_what_was_never_seen_fails_a_whole_run_and_no_other(project, run):
 def test_what_is_not_documented_fails_any_run_unless_its_test_is_marked(project, run):
     edit(project / "openapi.yaml", """"404": { $ref: "#/components/responses/NotFound" }\n        default""", "x-404")
     edit(project / "notes.py", ", validate_responses=True", "")
-    thrown_away, more = "def test_a_note_is_thrown_away", "def test_another_is_thrown_away"
+    thrown_away, more = "def test_a_note_is_deleted", "def test_another_is_deleted"
     edit(project / "test_notes.py", thrown_away, f'@pytest.mark.unrecorded("why")\n{thrown_away}')
     (project / "test_more.py").write_text(
         f"from test_notes import client\n\n{more}(client):\n    assert client.get('/v1/notes/1').status_code == 404\n"
@@ -85,7 +85,7 @@ def test_what_is_not_documented_fails_any_run_unless_its_test_is_marked(project,
 
     assert status == 1
     breach = "GET /notes/{note_id} answered 404, which get_note does not document"
-    assert re.findall(r"BREACH: (.*)", printed) == [f"{breach} (test_more.py::test_another_is_thrown_away)"]
+    assert re.findall(r"BREACH: (.*)", printed) == [f"{breach} (test_more.py::test_another_is_deleted)"]
 
 
 def test_a_contract_that_nothing_serves_is_all_gaps(project, run):
@@ -100,7 +100,7 @@ def test_a_contract_that_nothing_serves_is_all_gaps(project, run):
 
 
 def test_a_run_that_failed_already_keeps_its_status(project, run):
-    leave_out(project / "test_notes.py", "test_no_more_notes_are_kept_than_there_is_room_for")
+    leave_out(project / "test_notes.py", "test_409_when_the_maximum_number_of_notes_is_stored")
     (project / "test_broken.py").write_text("import nothing_like_it\n")
 
     status, printed = run()

@@ -1,4 +1,4 @@
-"""Notes kept in memory: the handlers of openapi.yaml, which has every path, limit and status."""
+"""The handlers of openapi.yaml, for notes in memory. The contract defines paths, limits and statuses."""
 
 from itertools import count, islice
 from pathlib import Path
@@ -9,28 +9,28 @@ from contractapp import ContractApp, NotFound, Problem
 
 
 class NewNote(TypedDict):
-    """The body of `create_note`, checked before the handler is called."""
+    """The body of `create_note`; it is checked before the handler is called."""
 
     text: str
 
 
 class Note(NewNote):
-    """A note as clients see it."""
+    """A note in a response."""
 
     id: int
 
 
 class NotesFull(Problem):
-    """409: there are as many notes as may be kept."""
+    """409: the maximum number of notes is stored."""
 
     status = 409
     type = "urn:problem:notes-full"
     title = "Notes full"
-    default_detail = "There are as many notes as may be kept. Delete one first."
+    default_detail = "No more notes can be stored. Delete one first."
 
 
 class Notes:
-    """The notes of one application, and its handlers; thread-safe."""
+    """The notes of one application, with its handlers; thread-safe."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -64,7 +64,7 @@ class Notes:
 
 
 def create_app(capacity: int = 1000) -> ContractApp:
-    """The application; `capacity` is how many notes may be kept."""
+    """The application; `capacity` is the maximum number of notes."""
     notes = Notes(capacity)
     handlers = (notes.list_notes, notes.create_note, notes.get_note, notes.delete_note)
     app = ContractApp(__name__, strict_validation=True, validate_responses=True)

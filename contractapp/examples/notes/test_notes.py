@@ -1,4 +1,4 @@
-"""What the notes do. The ledger asks for the rest: that every answer is documented, and every documented one seen."""
+"""Tests of the notes. The ledger also checks that each response is documented, and each documented response occurs."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
-def test_a_note_is_kept(client: TestClient) -> None:
+def test_a_note_is_stored(client: TestClient) -> None:
     created = client.post("/v1/notes", json={"text": "Buy milk"})
 
     assert (created.status_code, created.json()) == (201, {"id": 1, "text": "Buy milk"})
@@ -22,7 +22,7 @@ def test_a_note_is_kept(client: TestClient) -> None:
     assert client.get("/v1/notes").json() == [created.json()]
 
 
-def test_a_note_is_thrown_away(client: TestClient) -> None:
+def test_a_note_is_deleted(client: TestClient) -> None:
     path = client.post("/v1/notes", json={"text": "Buy milk"}).headers["Location"]
 
     assert client.delete(path).status_code == 204
@@ -37,7 +37,7 @@ def test_the_oldest_notes_are_listed(client: TestClient) -> None:
     assert client.get("/v1/notes?limit=1").json() == [{"id": 1, "text": "one"}]
 
 
-def test_no_more_notes_are_kept_than_there_is_room_for(client: TestClient) -> None:
+def test_409_when_the_maximum_number_of_notes_is_stored(client: TestClient) -> None:
     for text in ("one", "two"):
         client.post("/v1/notes", json={"text": text})
 
@@ -55,7 +55,7 @@ def test_no_more_notes_are_kept_than_there_is_room_for(client: TestClient) -> No
         ("DELETE", "/v1/notes/0", "/note_id"),
     ],
 )
-def test_what_the_contract_does_not_allow_is_refused(
+def test_a_request_that_does_not_match_the_contract_is_refused(
     client: TestClient, method: str, target: str, pointer: str
 ) -> None:
     refused = client.request(method, target, json={} if method == "POST" else None)
@@ -64,5 +64,5 @@ def test_what_the_contract_does_not_allow_is_refused(
 
 
 @pytest.mark.parametrize("path", ["/v1/notes", "/v1/notes/1"])
-def test_a_method_that_a_path_does_not_take_is_refused(client: TestClient, path: str) -> None:
+def test_a_method_that_a_path_does_not_accept_is_refused(client: TestClient, path: str) -> None:
     assert client.put(path).status_code == 405

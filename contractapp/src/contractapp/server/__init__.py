@@ -1,6 +1,6 @@
-"""A server for `ContractApp`: uvicorn on uvloop and httptools, held to HTTP/1.1 exactly, one process or several.
+"""A server for `ContractApp`: uvicorn with uvloop and httptools and with stricter HTTP/1.1, in one or more processes.
 
-On the command line, `python -m contractapp.server module:name` serves an application; `--help` tells the options.
+On the command line, `python -m contractapp.server module:name` serves an application; `--help` lists the options.
 """
 
 from contractapp.server.processes import listen, serve

@@ -11,14 +11,14 @@ from contractapp.server.processes import listen, load, serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; 1 and a sentence on the standard error where that cannot begin."""
+    """Serve until SIGTERM or SIGINT. If serving cannot start, returns 1 and prints a sentence on the standard error."""
     parser = ArgumentParser(prog="contractapp.server", description="Serve an application over HTTP/1.1.")
     parser.add_argument(
-        "application", metavar="module:name", help="the application, or a function without arguments that makes it"
+        "application", metavar="module:name", help="the application, or a function without arguments that returns it"
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="0 is one that is free (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="how many processes serve (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 selects a free port (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="the number of processes (default: %(default)s)")
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="(default: %(default)s)"
     )
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host = f"[{given.host}]" if ":" in given.host else given.host
     sys.stdout.write(f"Listening on http://{host}:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
-    # Several processes each make one of their own: this one has shown that it can be made.
+    # Each of several processes makes its own application; loading it above has shown that this works.
     served = application if given.workers == 1 else given.application
     serve(served, listener, workers=given.workers, log_level=given.log_level)
     return 0

@@ -1,8 +1,8 @@
-"""The processes of the server: one that serves, or a supervisor and several workers.
+"""The processes of the server: one process that serves, or a supervisor and several workers.
 
-uvicorn was chosen for what it gets right and what it costs (benchmarks/README.md): with `protocol` it keeps the body
-of chunked and `Upgrade: h2c` requests and answers bad framing once. Reading a body takes 5 µs, in Granian 40, and one
-worker is one process. uvicorn on h11 takes three times as long, hypercorn more still.
+uvicorn was chosen for correctness and speed (benchmarks/README.md). With `protocol`, it keeps the body of chunked and
+`Upgrade: h2c` requests, and answers bad framing once. It reads a body in 5 µs (Granian: 40 µs), and one worker is one
+process. uvicorn with h11 takes three times as long, hypercorn even longer.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from contractapp.answers import ProblemBody
 
-# Connections beyond these wait in the kernel: the application's own queue is what answers 503.
+# The length of the kernel's queue of new connections. It is long because the application's own queue answers 503.
 _BACKLOG = 2048
 
-# What a worker needs beyond the shutdown timeout to end.
+# The time after the shutdown timeout in which a worker must end.
 _GRACE_SECONDS = 1.0
 
 
@@ -44,24 +44,25 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on an address.
 
     Args:
-        host: A name or an IPv4 or IPv6 address of this machine, such as `127.0.0.1`; `0.0.0.0` is all of IPv4.
-        port: 0 is one that is free; the socket's `getsockname()[1]` tells which.
+        host: A host name or an IPv4 or IPv6 address of this machine, such as `127.0.0.1`; `0.0.0.0` is all IPv4
+            addresses.
+        port: The port; 0 selects a free one, which `getsockname()[1]` of the socket returns.
 
     Raises:
-        OSError: The address is taken, or not of this machine; with a sentence.
+        OSError: The address is in use, or not of this machine; the message is a sentence.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = str(error.strerror).partition(" (")[0]  # Python adds what is said here already
+        reason = str(error.strerror).partition(" (")[0]  # Python appends the address, which the sentence has already
         raise OSError(f"Cannot listen on {host}, port {port}: {reason}.") from None
 
 
 def load(name: str) -> Callable[..., Any]:
-    """The application that `module:name` is, or that the function of this name makes."""
-    found = import_from_string(name)
-    return found if _is_application(found) else found()
+    """The application called `module:name`, or the one that the function of this name returns."""
+    loaded = import_from_string(name)
+    return loaded if _is_application(loaded) else loaded()
 
 
 def serve(
@@ -76,23 +77,24 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
-    Speaks HTTP/1.1 (RFC 9112); TLS and HTTP/2 are for a proxy in front. Headers such as `X-Forwarded-For` are left to
-    the application: see `trusted_proxies`. Sets up logging for the process, unless that was done.
+    The protocol is HTTP/1.1 (RFC 9112); for TLS or HTTP/2, put a proxy in front. Headers such as `X-Forwarded-For` are
+    left to the application: see `trusted_proxies`. Sets up logging for the process, unless it is set up already.
 
     Args:
-        application: An ASGI application; or its `module:name`, or that of a function without arguments that makes it.
-        listener: Where to listen, from `listen`.
-        workers: How many processes serve. Several make an application each, so that it must be given by name. One that
-            dies is replaced.
+        application: An ASGI application, or the name `module:name` of one or of a function without arguments that
+            returns one.
+        listener: The socket that `listen` returned.
+        workers: The number of processes. Each of several makes its own application, which must then be given by name.
+            A process that dies is replaced.
         log_level: `debug`, `info`, `warning` or `error`, for the root logger.
-        request_timeout_seconds: How long the head of a request may take, and how long a client may take nothing of its
-            answer; the connection is closed beyond.
-        shutdown_timeout_seconds: How long requests in flight may take after the signal; they are answered 503 beyond.
-        problem_body: The members of the JSON object that a problem becomes, as `ContractApp` has it, for that 503 and
-            for requests that are refused because they are not HTTP.
+        request_timeout_seconds: The time in which the head of a request must arrive, and the longest time in which a
+            client may read nothing of its response; after either, the connection is closed.
+        shutdown_timeout_seconds: How long requests in flight may take after the signal; then they are answered 503.
+        problem_body: A function from a `Problem` to the members of its JSON object, as in `ContractApp`, for that 503
+            and for requests that are not valid HTTP.
 
     Raises:
-        TypeError: Several workers, and no name.
+        TypeError: There are several workers, and the application is not given by name.
     """
     if workers > 1 and not isinstance(application, str):
         raise TypeError("Several workers each make an application: name it, or the function that does, as module:name.")
@@ -106,7 +108,7 @@ def serve(
         log_config=None,
         log_level=log_level,
         access_log=False,
-        proxy_headers=False,  # the application's own layer believes whom it is told to
+        proxy_headers=False,  # `trusted_proxies` reads these headers
         server_header=False,
         timeout_graceful_shutdown=ceil(shutdown_timeout_seconds),
     )
@@ -122,7 +124,7 @@ def serve(
 
 
 class _Config(uvicorn.Config):
-    """What uvicorn calls first in every process: sets up logging and signals, and makes the application."""
+    """Sets up logging and signals, and makes the application; uvicorn uses it first in every process."""
 
     timeout_seconds: float
     problem_body: ProblemBody
@@ -132,15 +134,15 @@ class _Config(uvicorn.Config):
         level = str(self.log_level).upper()
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         server = logging.getLogger("uvicorn.error")
-        server.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # below, it logs each start and stop
-        server.addFilter(_is_no_cancellation)
-        # For signals that come before uvicorn handles them, and for the one that it raises again once it has stopped.
+        server.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # below, it logs every start and stop
+        server.addFilter(_is_not_cancellation)
+        # For signals that arrive before uvicorn handles them, and for the one that it raises again after it stopped.
         _on_stop(lambda *_: sys.exit(0))
 
     def load_app(self) -> Any:
-        found = super().load_app()
-        self.factory = isinstance(self.app, str) and not _is_application(found)
-        return found
+        loaded = super().load_app()
+        self.factory = isinstance(self.app, str) and not _is_application(loaded)
+        return loaded
 
     def load(self) -> None:
         """Make the application, in the process that serves it."""
@@ -150,31 +152,31 @@ class _Config(uvicorn.Config):
             Thread(target=_follow_parent, args=(parent, grace), daemon=True).start()
         super().load()
         Protocol.timeout_seconds = self.timeout_seconds
-        Protocol.problem_body = staticmethod(self.problem_body)  # a function, no method
+        Protocol.problem_body = staticmethod(self.problem_body)  # a function, not a method
         gc.collect()
-        gc.freeze()  # what exists now lives as long as the process: later collections pass it over
+        gc.freeze()  # all objects that exist now live as long as the process: later collections skip them
 
 
 class _Supervisor(Multiprocess):
-    """Starts the workers, replaces those that die, stops them."""
+    """Starts and stops the workers, and replaces those that die."""
 
     def terminate_all(self) -> None:
         for listener in self.sockets:
-            listener.close()  # or the kernel would still accept connections, which no worker serves
+            listener.close()  # otherwise the kernel would still accept connections, which no worker serves
         super().terminate_all()
 
     def join_all(self) -> None:
         deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + _GRACE_SECONDS
         for process in self.processes:
             process.process.join(max(0.0, deadline - time.monotonic()))
-            if process.exitcode is None:  # it does not end by itself
+            if process.exitcode is None:  # still running
                 process.kill()
         super().join_all()
 
 
-def _is_application(found: Any) -> bool:
-    """Whether this is an ASGI application itself, and not a function that makes one."""
-    return inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(getattr(found, "__call__", None))  # noqa: B004
+def _is_application(loaded: Any) -> bool:
+    """Whether this is an ASGI application, and not a function that returns one."""
+    return inspect.iscoroutinefunction(loaded) or inspect.iscoroutinefunction(getattr(loaded, "__call__", None))  # noqa: B004
 
 
 def _on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:
@@ -182,13 +184,13 @@ def _on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:
         signal.signal(number, handler)
 
 
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """False for the traceback of a request that uvicorn cancelled: it logs in a line of its own that it does so."""
+def _is_not_cancellation(record: logging.LogRecord) -> bool:
+    """False for the traceback of a request that uvicorn cancelled; uvicorn logs the cancellation in another line."""
     return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
 
 
 def _follow_parent(parent: multiprocessing.process.BaseProcess, grace_seconds: float) -> None:
-    """End a worker whose parent was killed: nobody would replace or stop it, and it would hold on to the port."""
+    """End a worker whose parent was killed: no process would stop it, and it would occupy the port."""
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace_seconds)

@@ -1,12 +1,12 @@
-"""HTTP/1.1 as uvicorn speaks it on httptools, with three things put right.
+"""uvicorn's implementation of HTTP/1.1 with httptools, with four corrections.
 
-- `Upgrade: h2c`, which Java's HttpClient sends by default, and any other offer to switch protocols is declined as
-  RFC 9110, section 7.8 allows: the request is served, its body included. uvicorn 0.54 loses the body.
-- What is not HTTP gets a problem as every other refusal does, and never out of turn: uvicorn's 400 overtakes the answer
-  to a request that is still being served.
-- A head is bounded in bytes, headers and time, and names one host (RFC 9112, section 3.2); trailers are left out of it;
-  a client that pipelines without end is cut off, and so is one that takes nothing of its answer for too long.
-- A request that is cancelled, as uvicorn does at the end of the shutdown timeout, is answered 503.
+- An offer to switch protocols, such as `Upgrade: h2c`, which Java's HttpClient sends by default, is declined as RFC
+  9110, section 7.8 allows: the request is served, its body included. uvicorn 0.54 loses the body.
+- A request that is not valid HTTP is answered with a problem, in order: uvicorn sends its 400 before the response to a
+  request that is still being served.
+- The head of a request is limited in bytes, headers and time, and must name one host (RFC 9112, section 3.2). Trailers
+  are not mixed with headers. A client that pipelines too many requests, or reads nothing for too long, is disconnected.
+- A request that uvicorn cancels at the end of the shutdown timeout is answered 503.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-# Headers of the connection that offer another protocol (RFC 9110, section 7.8; RFC 7540, section 3.2.1).
+# Headers that offer another protocol (RFC 9110, section 7.8; RFC 7540, section 3.2.1).
 _OFFERS = frozenset({b"upgrade", b"http2-settings"})
 
 _LINGER_SECONDS = 1.0
@@ -40,13 +40,13 @@ _REFUSAL = InvalidRequest(errors=[Fault("header", "", "is not HTTP/1.1")])
 _TOO_LARGE = Problem("The head of the request is too large.", status=431)  # RFC 6585, section 5
 _UNKNOWN_METHOD = Problem("The server does not know this method.", status=501)  # RFC 9110, section 9.1
 
-# A request line that is right but for its method: the parser knows the registered methods alone.
+# A valid request line with a method that is not one of these. The parser accepts only registered methods.
 _KNOWN = "DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE"
 _IS_REQUEST = re.compile(rf"(?!(?:{_KNOWN}) )[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[!-~]* HTTP/1\.[01]\r\n".encode())
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection; the server sets the attributes of the class."""
+    """One connection. The server sets the class attributes."""
 
     timeout_seconds: ClassVar[float] = 15.0
     problem_body: ClassVar[ProblemBody] = staticmethod(Problem.body)
@@ -69,7 +69,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks
-        """A client that closed its sending side may still read: its last whole request is answered."""
+        """Answer the last complete request of a client that closed its sending side, since it may still read."""
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
         self.cycle.keep_alive = False
@@ -84,42 +84,43 @@ class Protocol(HttpToolsProtocol):
         if self._refused:
             return
         if self._in_head:
-            # Where in its first piece the head began is not known: that piece, of 256 KiB at most, does not count.
+            # The position of the head in its first piece is not known: that piece, of at most 256 KiB, is not counted.
             self._head_bytes = self._head_bytes + len(data) if self._head_bytes is not None else 0
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self._refuse(_TOO_LARGE)
             elif self._head_timer is None:
                 self._start_head_timer()
-        elif self.timeout_keep_alive_task is not None:  # the rest of a body that was refused is still coming
+        elif self.timeout_keep_alive_task is not None:  # the rest of a refused body is still arriving
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
     def on_message_begin(self) -> None:
-        self._unset_keepalive_if_required()  # not before: blank lines are no request
+        self._unset_keepalive_if_required()  # only now, because blank lines do not begin a request
         self._in_head = True
         self._head_bytes = None
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else a trailer, which must not pass for a header (RFC 9110, section 6.5.1)
+        if self._in_head:  # otherwise it is a trailer, which must not become a header (RFC 9110, section 6.5.1)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
         hosts = [name for name, _ in self.headers].count(b"host")
         if hosts > 1 or version not in _VERSIONS or (version == "1.1" and not hosts):
-            raise ValueError("HTTP/1.0, or HTTP/1.1 with one Host (RFC 9112, section 3.2)")  # httptools passes it on
+            # httptools turns an error raised here into an HttpParserError.
+            raise ValueError("neither HTTP/1.0 nor HTTP/1.1 with exactly one Host (RFC 9112, section 3.2)")
         if len(self.headers) > _MAX_HEADERS or len(self.pipeline) >= _MAX_PIPELINED:
-            raise ValueError("more headers or pipelined requests than are served")
+            raise ValueError("too many headers or pipelined requests")
         self._in_head = False
         self._stop_head_timer()
         if self.parser.should_upgrade():
             return
         self.expect_100_continue = self.expect_100_continue and version == "1.1"
         super().on_headers_complete()
-        if self.expect_100_continue:  # an answer instead of `100 Continue` ends the connection: no body will come
+        if self.expect_100_continue:  # a final response without `100 Continue` ends the connection: no body will come
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -131,11 +132,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._in_head:  # the next request has begun, and its head has a time of its own
+        if self._in_head:  # the next request has begun; its head has its own timer
             self._unset_keepalive_if_required()
 
     def pause_writing(self) -> None:
-        """The client does not take what is sent as quickly as it is made."""
+        """The write buffer is full, because the client reads too slowly."""
         super().pause_writing()
         self._start_write_timer()
 
@@ -144,20 +145,20 @@ class Protocol(HttpToolsProtocol):
         self._stop_write_timer()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Callable[..., Any]) -> None:
-        async def answered(scope: Any, receive: Any, send: Any) -> None:
+        async def answer_cancellation(scope: Any, receive: Any, send: Any) -> None:
             try:
                 await app(scope, receive, send)
-            except asyncio.CancelledError:  # nobody within the application answered: the server waits no longer
+            except asyncio.CancelledError:  # the server cancelled the request, and no layer of the application answered
                 if not cycle.response_started:
                     problem = Unavailable()
                     answer = problem_answer(problem, type(self).problem_body(problem))
                     await send_answer(answer, send, head=scope["method"] == "HEAD")
                 raise
 
-        super()._start_asgi_task(cycle, answered)
+        super()._start_asgi_task(cycle, answer_cancellation)
 
     def _feed(self, data: bytes) -> bytes | None:
-        """Parse the data; returns what to parse instead where the request offers another protocol."""
+        """Parse the data. If the request offers another protocol, returns the bytes to parse in place of it."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -167,7 +168,7 @@ class Protocol(HttpToolsProtocol):
         return None
 
     def _decline(self, rest: bytes) -> bytes | None:
-        """The request without its offer of another protocol: its head written again, and what followed it."""
+        """The bytes of the request without its offer of another protocol: its head, serialised again, and the rest."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             self._refuse(_UNKNOWN_METHOD)
@@ -185,7 +186,7 @@ class Protocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", rest])
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer and close; after the answers to whole requests before it, in their order."""
+        """Answer with the problem and close, after the complete requests before it were answered in order."""
         self._refused = True
         self._stop_head_timer()
         if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
@@ -193,7 +194,7 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         answered = self.cycle is not None and not self._in_head and self.cycle.response_started
-        if self.pipeline or answered:  # an answer now could be taken for that of another request
+        if self.pipeline or answered:  # a client could take an answer now for that of another request
             self.transport.close()
             return
         answer = problem_answer(problem, type(self).problem_body(problem))
@@ -204,7 +205,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         if self.cycle is not None:
-            self.cycle.disconnected = True  # its body will never be whole
+            self.cycle.disconnected = True  # its body will never be complete
             self.cycle.message_event.set()
 
     def _start_head_timer(self) -> None:
@@ -225,7 +226,7 @@ class Protocol(HttpToolsProtocol):
             self._write_timer = None
 
     def _end_if_stuck(self, waiting: int) -> None:
-        """Cut the client off if it took none of the bytes that waited for it; a slow one goes on."""
+        """Disconnect the client if it has read none of the waiting bytes; a slow client may continue."""
         if self.transport.get_write_buffer_size() < waiting:
             self._start_write_timer()
         else:

@@ -1,1 +1,1 @@
-"""For the tests of an application of your own: pytest plugins (extra `test`)."""
+"""Pytest plugins for the tests of your application (extra `test`)."""

@@ -1,6 +1,6 @@
-"""Requests made of raw bytes, sent to an ASGI application without a server: a pytest plugin with the fixture `ask`.
+"""A pytest plugin with the fixture `ask`, which sends raw bytes to an ASGI application, without a server.
 
-An HTTP client would tidy up what is sent; this sends these bytes and no others. Switch it on with
+An HTTP client normalises requests; this plugin sends exactly the given bytes. Switch it on with
 `addopts = ["-p", "contractapp.testing.exchange"]` in the configuration of pytest.
 """
 
@@ -14,7 +14,7 @@ import pytest
 
 
 class Reply(NamedTuple):
-    """What an ASGI application sent, byte for byte.
+    """The response of an ASGI application, byte for byte.
 
     Attributes:
         status: The HTTP status.
@@ -27,23 +27,23 @@ class Reply(NamedTuple):
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The values of a header joined as RFC 9110 joins them, None where there is none."""
+        """The values of a header, joined with commas (RFC 9110, section 5.3); None if there are none."""
         values = [value.decode("latin-1") for key, value in self.headers if key.lower() == name.encode()]
         return ", ".join(values) if values else None
 
     def json(self) -> Any:
-        """The body read as JSON."""
+        """The body, decoded as JSON."""
         return orjson.loads(self.body)
 
     @property
     def faults(self) -> list[tuple[str, str, str]]:
-        """The faults that a problem lists in its `errors`, each as (in, pointer, detail)."""
+        """The `errors` of a problem, each as (in, pointer, detail)."""
         return [(fault["in"], fault["pointer"], fault["detail"]) for fault in self.json()["errors"]]
 
 
 @pytest.fixture(scope="session")
 def reply_type() -> type[Reply]:
-    """`Reply`, for those who get theirs from elsewhere."""
+    """`Reply`, for tests that make one themselves."""
     return Reply
 
 
@@ -52,18 +52,18 @@ Headers = Iterable[tuple[str | bytes, str | bytes]]
 
 @pytest.fixture(scope="session")
 def loop() -> Iterator[asyncio.Runner]:
-    """One event loop for all requests that are made without a server."""
+    """The event loop for all requests that are sent without a server."""
     with asyncio.Runner() as runner:
         yield runner
 
 
 @pytest.fixture(scope="session")
 def ask(loop: asyncio.Runner) -> Callable[..., Reply]:
-    """A fixture: a function that sends one request through the ASGI interface, with these bytes and no others.
+    """A fixture: a function that sends one request through the ASGI interface, with exactly the given bytes.
 
     `ask(app, method, target, headers=(), body=b"", *, announced=True, **scope)` returns a `Reply`. `target` is the
-    path with its query, as text or bytes; `headers` are pairs of a name and a value. `body` is bytes, which are sent
-    with a Content-Length; or a list of chunks or ASGI messages, `announced` by Transfer-Encoding or by nothing.
+    path with its query, as text or bytes; `headers` are pairs of a name and a value. A `body` of bytes is sent with a
+    Content-Length; a list of chunks or ASGI messages is sent with Transfer-Encoding, or without it if not `announced`.
     `scope` replaces members of the ASGI scope, such as `client`.
     """
 

@@ -1,33 +1,34 @@
-"""The ledger: every response of a test run, as it leaves the application, held against its contract both ways.
+"""The ledger, a pytest plugin: compares every response in a test run with the contract, in both directions.
 
-A pytest plugin. Switch it on in the configuration of pytest, beside the path of the contract from the root of the
-project:
+Switch it on in the configuration of pytest, with the path of the contract from the root of the project:
 
     [tool.pytest]
     addopts = ["-p", "contractapp.testing.ledger"]
     ledger_contract = "openapi.yaml"
 
-From then on every request that a test sends to a `ContractApp` that serves this contract is recorded.
+The ledger then records every request that a test sends to a `ContractApp` that serves this contract.
 
-- What was seen must be documented: operation, status, media type, headers, and a body that its schema allows. The
-  first response that breaks the contract is named with its test at the end, and fails any run.
-- What is documented must be seen: each operation, status, media type, header and link. This is asked of runs of the
-  whole suite alone, or with `--ledger=whole`.
+- Every response must be documented: its operation, status, media type, headers, and a body that matches the schema.
+  Responses that break the contract are listed at the end, each kind once with the first test that got it. They fail
+  every run.
+- Everything documented must occur: each operation, status, media type, header and link. Gaps fail only runs of the
+  whole suite, and runs with `--ledger=whole`.
 
-A range such as `2XX`, `default` and a range of media types are seen when one of theirs is. A link is seen when the
-operation that it leads to succeeds with the arguments that it names, later in the same test. A 405 counts for each
-operation of its path. HEAD is held to what GET documents, OPTIONS to `Allow`; where the contract has operations for
-them, to those. Bodies and headers are checked by python-jsonschema, not by what `ContractApp` uses.
+A range such as `2XX`, `default` or a range of media types counts as seen when one of its members occurs. A link counts
+as seen when the operation that it leads to succeeds, with the arguments that it names, later in the same test. A 405
+counts for each operation of its path. HEAD must match the responses of GET, and OPTIONS the header `Allow`, unless the
+contract has operations for these methods. Bodies and headers are checked by python-jsonschema, which `ContractApp`
+does not use.
 
-Settings, beside `ledger_contract`:
+Settings, in addition to `ledger_contract`:
 
-- `ledger_problem`: the schema of an error, such as `#/components/schemas/Problem`, to which a 404 for a path that is
-  not the contract's is held.
-- `ledger_ignored_paths`: how the paths begin that the application serves beside the contract's, such as `/metrics`.
+- `ledger_problem`: the schema of an error, such as `#/components/schemas/Problem`. A 404 for a path that is not in the
+  contract must match it.
+- `ledger_ignored_paths`: prefixes of other paths that the application serves, such as `/metrics`.
 - `ledger_ignored_headers`: response headers that need not be documented, such as `X-Request-Id`.
-- `ledger_report`: a file to which a run of the whole suite writes its table in Markdown.
+- `ledger_report`: a file to which a run of the whole suite writes a table in Markdown.
 
-A test whose purpose is an answer that breaks the contract is marked `@pytest.mark.unrecorded("why")`.
+Mark a test whose purpose is a response that breaks the contract with `@pytest.mark.unrecorded("why")`.
 """
 
 import os
@@ -51,23 +52,23 @@ _ledger = pytest.StashKey[Ledger]()
 _deselected = pytest.StashKey[bool]()
 _original = ContractApp.__call__
 
-# Where an application remembers what `_base_path` found.
-_KNOWN = "_ledger_base_path"
+# The attribute of an application in which `_base_path` caches its result.
+_CACHED = "_ledger_base_path"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("ledger_contract", "the path of the contract, from the root of the project", "string")
     parser.addini("ledger_problem", "the schema of an error, such as #/components/schemas/Problem", "string", "")
-    parser.addini("ledger_ignored_paths", "how paths begin that are not the contract's", "args", [])
+    parser.addini("ledger_ignored_paths", "prefixes of served paths that are not in the contract", "args", [])
     parser.addini("ledger_ignored_headers", "response headers that need not be documented", "args", [])
-    parser.addini("ledger_report", "where a whole run writes its table", "string", "")
+    parser.addini("ledger_report", "the file to which a run of the whole suite writes its table", "string", "")
     parser.addoption(
-        "--ledger", choices=["auto", "whole"], default="auto", help="whole: ask for every entry, whatever tests run"
+        "--ledger", choices=["auto", "whole"], default="auto", help="whole: list gaps, whichever tests run"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "unrecorded(reason): what the test makes the API answer breaks the contract")
+    config.addinivalue_line("markers", "unrecorded(reason): the ledger ignores the responses in this test")
     path = config.getini("ledger_contract")
     if not path:
         raise pytest.UsageError("contractapp.testing.ledger needs ledger_contract, the path of the contract.")
@@ -97,7 +98,7 @@ def _unrecorded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 def _recorded(ledger: Ledger) -> Any:
-    """`ContractApp.__call__` that enters every response of an application that serves the ledger's contract."""
+    """A replacement for `ContractApp.__call__` that records the responses of applications that serve the contract."""
 
     async def call(self: ContractApp, scope: Any, receive: Any, send: Any) -> None:
         base_path = _base_path(self, ledger.contract) if scope["type"] == "http" else None
@@ -143,17 +144,17 @@ def _text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
 
 
 def _base_path(application: ContractApp, contract: Contract) -> str | None:
-    """Where the application serves the contract; None where it serves others only, as tests of a library may."""
-    known = application.__dict__.get(_KNOWN, False)
-    if known is False:
+    """The path under which the application serves the contract; None if it serves only other contracts."""
+    cached = application.__dict__.get(_CACHED, False)
+    if cached is False:
         bases = (
             base
             for base, document in application.contracts
             if document.get("paths", {}).keys() == contract.document.get("paths", {}).keys()
         )
-        known = next((base.rstrip("/") for base in bases), None)
-        application.__dict__[_KNOWN] = known
-    return known
+        cached = next((base.rstrip("/") for base in bases), None)
+        application.__dict__[_CACHED] = cached
+    return cached
 
 
 def pytest_deselected(items: Iterable[pytest.Item]) -> None:
@@ -161,10 +162,10 @@ def pytest_deselected(items: Iterable[pytest.Item]) -> None:
         item.config.stash[_deselected] = True
 
 
-@pytest.hookimpl(optionalhook=True)  # pytest-xdist's, in the process that started the others
+@pytest.hookimpl(optionalhook=True)  # a hook of pytest-xdist, called in the process that started the others
 def pytest_testnodedown(node: Any) -> None:
     taken = getattr(node, "workeroutput", {}).get("ledger")
-    if taken:  # a process that crashed leaves nothing
+    if taken:  # nothing, if the process crashed
         node.config.stash[_ledger].add(taken)
         node.config.stash[_deselected] = node.config.stash.get(_deselected, False) or taken["deselected"]
 
@@ -172,7 +173,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ledger = session.config.stash[_ledger]
     output = getattr(session.config, "workeroutput", None)
-    if output is not None:  # a process of pytest-xdist: the one that started it judges
+    if output is not None:  # a process of pytest-xdist: the process that started it judges
         output["ledger"] = {**ledger.taken(), "deselected": session.config.stash.get(_deselected, False)}
         return
     whole = _is_whole(session)
@@ -200,7 +201,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _is_whole(session: pytest.Session) -> bool:
-    """Whether every test was asked for and had its turn, or what was asked for is said to be enough."""
+    """Whether the whole suite was selected and ran to its end, or `--ledger=whole` was given."""
     config = session.config
     option = config.option
     if option.collectonly or session.shouldstop or session.shouldfail:
@@ -212,7 +213,7 @@ def _is_whole(session: pytest.Session) -> bool:
 
 
 def _asks_for_all(config: pytest.Config) -> bool:
-    """Whether the command names no paths, or at least all of `testpaths`."""
+    """Whether the command names no paths, or at least all those of `testpaths`."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return config.invocation_params.dir == config.rootpath
     asked = {Path(config.invocation_params.dir, argument).resolve() for argument in config.args}

@@ -1,6 +1,6 @@
-"""An OpenAPI 3.0 document as the ledger reads it: operations, what each documents, and which path is whose.
+"""Reads an OpenAPI 3.0 document for the ledger: its operations, their documented responses, and its path templates.
 
-References are followed within the document and into files beside it; what an address on the network holds is not read.
+References are followed within the document and into other files; nothing is read from the network.
 """
 
 import re
@@ -19,7 +19,7 @@ _ABSENT = object()
 
 
 class Operation(NamedTuple):
-    """One method of one path; `name` is its operationId, or such as `GET /things` where it has none."""
+    """One method of one path. `name` is its operationId, or method and path (`GET /things`) if it has none."""
 
     name: str
     method: str
@@ -27,16 +27,16 @@ class Operation(NamedTuple):
     responses: Mapping[str, Any]
 
     def documented(self, status: int) -> tuple[str, Mapping[str, Any]] | None:
-        """The response documented for a status, with its key: the status, a range such as `2XX`, or `default`."""
+        """The key and the response documented for a status; the key is the status, a range (`2XX`) or `default`."""
         responses = {key.upper(): (key, response) for key, response in self.responses.items()}
         keys = (str(status), f"{status // 100}XX", "DEFAULT")
         return next((responses[key] for key in keys if key in responses), None)
 
 
 class Contract:
-    """The document, its references followed; `problem` points to the schema of an error body.
+    """The document with resolved references. `problem` is a reference to the schema of an error body.
 
-    Raises `ContractError` where a path, an operation or a response cannot be found.
+    Raises `ContractError` if the reference of a path, a response or `problem` cannot be resolved.
     """
 
     def __init__(self, document: Mapping[str, Any], problem: str | None = None, *, uri: str = "file:///") -> None:
@@ -45,9 +45,9 @@ class Contract:
         self._uri = uri
         self._followed: dict[str, Any] = {}
         self._open: set[str] = set()
-        self.problem = self._found({"$ref": problem}, "ledger_problem") if problem else None
+        self.problem = self._required({"$ref": problem}, "ledger_problem") if problem else None
         self.paths: dict[str, Any] = {
-            path: self._found(item, path)
+            path: self._required(item, path)
             for path, item in (document.get("paths") or {}).items()
             if not path.startswith("x-")
         }
@@ -56,14 +56,14 @@ class Contract:
         self._patterns = [(re.compile(self._pattern(path)), path) for path in sorted(self.paths, key=_generality)]
 
     def resolve(self, value: Any) -> Any:
-        """The value with each `$ref` in it replaced by what it points to.
+        """The value with each `$ref` in it replaced by its target.
 
-        Where that would have no end, and where nothing is found, an absolute reference stays.
+        A recursive reference, and one whose target does not exist, becomes an absolute reference.
         """
         return self._resolve(value, self._uri)
 
     def followed(self, target: str) -> Any:
-        """What an absolute reference that `resolve` left points to, resolved; None where nothing is found."""
+        """The resolved target of an absolute reference that `resolve` left; None if it does not exist."""
         found = self._followed[target]
         return None if found is _ABSENT else found
 
@@ -72,7 +72,7 @@ class Contract:
         return [operation for operation in self.operations.values() if operation.template == template]
 
     def target(self, link: Mapping[str, Any]) -> str | None:
-        """The name of the operation that a link leads to; None where it leads out of this document."""
+        """The name of the operation that a link leads to; None if it is in another document."""
         if "operationId" in link:
             return str(link["operationId"])
         place = str(link.get("operationRef", "")).removeprefix("#/paths/").split("/")
@@ -80,7 +80,7 @@ class Contract:
         return next((one.name for one in self.at(template) if one.method == method), None)
 
     def find(self, path: str) -> tuple[str, dict[str, str]] | None:
-        """The path of the contract that a request's path is one of, and the values in it; literal text goes first."""
+        """The template that matches a path, and the values of its parameters. More literal text takes precedence."""
         for pattern, template in self._patterns:
             match = pattern.fullmatch(path)
             if match:
@@ -88,14 +88,14 @@ class Contract:
         return None
 
     def allow(self, template: str) -> list[str]:
-        """The methods that a path takes: its own, HEAD with GET, and OPTIONS."""
+        """The methods that a path accepts: those of its operations, HEAD if there is GET, and OPTIONS."""
         methods = {method.upper() for method in METHODS if method in self.paths[template]}
         return sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set()))
 
     def documented(self) -> Iterator[tuple[str, str, str, str]]:
-        """Every (operation, status, kind, name) that the contract promises; kind is media type, header or link.
+        """Every documented (operation, status, kind, name). The kind is status, media type, header or link.
 
-        The status is written as the contract has it. A link that leads out of the document is left out.
+        The status is written as in the contract. Links into other documents are left out.
         """
         for operation in self.operations.values():
             for key, response in operation.responses.items():
@@ -114,7 +114,7 @@ class Contract:
                     continue
                 called = f"{method.upper()} {path}"
                 responses = {
-                    str(status): self._found(response, f"{called} {status}")
+                    str(status): self._required(response, f"{called} {status}")
                     for status, response in item[method].get("responses", {}).items()
                     if not str(status).startswith("x-")
                 }
@@ -122,17 +122,17 @@ class Contract:
                 yield Operation(name, method, path, responses)
 
     def _pattern(self, template: str) -> str:
-        """The template as a regular expression. A parameter of Connexion's format `path` takes slashes."""
+        """The template as a regular expression. A parameter of Connexion's format `path` matches slashes."""
         item = self.paths[template]
         parameters = [*item.get("parameters", ()), *(p for m in METHODS for p in item.get(m, {}).get("parameters", ()))]
         wide = {p.get("name") for p in parameters if p.get("schema", {}).get("format") == "path"}
-        parts = _PARAMETER.split(template)  # literal text and names of parameters in turns
+        parts = _PARAMETER.split(template)  # alternately literal text and the name of a parameter
         return "".join(
             re.escape(part) if number % 2 == 0 else "(.+)" if part in wide else "([^/]+)"
             for number, part in enumerate(parts)
         )
 
-    def _found(self, value: Any, where: str) -> Any:
+    def _required(self, value: Any, where: str) -> Any:
         resolved = self.resolve(value)
         if not isinstance(resolved, Mapping) or "$ref" in resolved:
             raise ContractError([f"{where}: the reference {value['$ref']} leads nowhere that the ledger can read."])
@@ -176,5 +176,5 @@ class Contract:
 
 
 def _generality(template: str) -> list[int]:
-    """Segment by segment: those with the most literal text first, and so those that have no parameter."""
+    """A sort key that puts templates with more literal text first, segment by segment."""
     return [-len(_PARAMETER.sub("", segment)) for segment in template.split("/")]

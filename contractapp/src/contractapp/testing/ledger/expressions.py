@@ -1,4 +1,4 @@
-"""Runtime expressions of OpenAPI links (OpenAPI 3.0.3, section 4.7.20.3), evaluated on one request and its response."""
+"""Evaluates runtime expressions of OpenAPI links (OpenAPI 3.0.3, section 4.7.20.3) for a request and its response."""
 
 import json
 import re
@@ -10,7 +10,7 @@ _EMBEDDED = re.compile(r"\{(\$[^{}]*)\}")
 
 
 class Response(NamedTuple):
-    """A response at the ASGI boundary, and the request that it answers; header names are in lower case.
+    """A response of an ASGI application, with its request. Header names are in lower case.
 
     `path` is percent-decoded and includes `base_path`, under which the application serves the contract.
     `sent` is the body of the request, `sent_headers` are its headers.
@@ -28,14 +28,14 @@ class Response(NamedTuple):
     sent_headers: tuple[tuple[str, str], ...] = ()
 
     def header(self, name: str) -> str | None:
-        """The first value of a header; None where there is none."""
+        """The first value of a header; None if there is none."""
         return next((value for key, value in self.headers if key == name), None)
 
 
 def evaluated(value: Any, response: Response, path_values: Mapping[str, str]) -> str | None:
-    """A value of a link's `parameters` as text; None where it is an expression that finds nothing.
+    """A value of a link's `parameters`, evaluated, as text; None if an expression has no value.
 
-    What begins with `$` is an expression, other text may hold some in braces, everything else is a constant.
+    Text that begins with `$` is an expression. Other text may contain expressions in braces. All else is constant.
     """
     if not isinstance(value, str):
         return as_text(value)
@@ -48,7 +48,7 @@ def evaluated(value: Any, response: Response, path_values: Mapping[str, str]) ->
 
 
 def arguments(response: Response, path_values: Mapping[str, str]) -> dict[str, str]:
-    """What a request gave for each parameter, under its name and under such as `path.id`, as links may write it."""
+    """The values of a request's parameters, under the name and under the qualified name, as links use (`path.id`)."""
     given = {f"header.{name}": value for name, value in response.sent_headers}
     given |= {f"query.{name}": value for name, value in parse_qsl(response.query, keep_blank_values=True)}
     given |= {f"path.{name}": value for name, value in path_values.items()}
@@ -56,7 +56,7 @@ def arguments(response: Response, path_values: Mapping[str, str]) -> dict[str, s
 
 
 def as_text(value: Any) -> str:
-    """A JSON value as a parameter writes it."""
+    """A JSON value as the text of a parameter."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -78,7 +78,7 @@ def _expression(expression: str, response: Response, path_values: Mapping[str, s
 
 
 def _in_body(body: bytes, pointer: str) -> str | None:
-    """The member of a JSON body that a JSON pointer (RFC 6901) names."""
+    """The member of a JSON body at a JSON pointer (RFC 6901), as text; None if there is none."""
     try:
         node = json.loads(body)
     except ValueError:

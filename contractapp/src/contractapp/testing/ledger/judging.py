@@ -1,4 +1,4 @@
-"""Each response of a run held against the contract: what breaks it, and what of it nobody has seen yet."""
+"""Compares the responses of a run with the contract: what breaks it, and what was documented but not seen."""
 
 import json
 import threading
@@ -10,19 +10,19 @@ from contractapp.testing.ledger.contract import Contract, Operation
 from contractapp.testing.ledger.expressions import Response, arguments, as_text, evaluated
 from contractapp.testing.ledger.schemas import Schemas
 
-# These belong to the connection and the message (RFC 9110, section 7.6.1), or are said by `content`.
+# Headers of the connection and the message (RFC 9110, section 7.6.1), and those that `content` documents.
 _MESSAGE = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"} | {"date", "server"}
 _CONTENT = {"content-type", "content-length"}
-# These are for browsers, where the configuration names pages of other sites.
+# CORS headers, which depend on the configuration.
 _CROSS_ORIGIN = ("access-control-", "vary")
-# These come once for each of their values (RFC 6265, section 3; RFC 9110, section 11.6.1).
+# Headers that are repeated, once for each value (RFC 6265, section 3; RFC 9110, section 11.6.1).
 _REPEATED = {"set-cookie", "www-authenticate"}
 
 Entry = tuple[str, str, str, str]
 
 
 class Ledger:
-    """What was seen, what breaks the contract, and what is still missing."""
+    """Records responses: what was seen, what breaks the contract, and what is still missing."""
 
     def __init__(
         self, contract: Contract, *, ignored_paths: Iterable[str] = (), ignored_headers: Iterable[str] = ()
@@ -40,29 +40,29 @@ class Ledger:
         self._offered: dict[str, set[tuple[str, str, str, tuple[tuple[str, str], ...]]]] = defaultdict(set)
 
     def record(self, response: Response, test: str = "") -> None:
-        """Enter one response."""
+        """Record one response."""
         with self._lock:
             self.responses += 1
-            if test != self._test:  # another test may have stored other things under the same ids
+            if test != self._test:  # in another test, the same ids may belong to other data
                 self._test = test
                 self._offered.clear()
             for breach in self._judge(response):
                 self.breaches.setdefault(breach, test)
 
     def taken(self) -> dict[str, Any]:
-        """What was seen and what breaks the contract, in lists and dictionaries, for another process's `add`."""
+        """The records as lists and dictionaries, for `add` in another process."""
         seen = [[*entry, count] for entry, count in self.seen.items()]
         return {"responses": self.responses, "seen": seen, "breaches": self.breaches}
 
     def add(self, taken: Mapping[str, Any]) -> None:
-        """Enter what another process has taken."""
+        """Add the records of another process."""
         self.responses += taken["responses"]
         for *entry, count in taken["seen"]:
             self.seen[tuple(entry)] += count
         self.breaches |= taken["breaches"]
 
     def gaps(self) -> list[str]:
-        """What the contract documents and nobody saw, a line each."""
+        """One line for each thing that is documented but was not seen."""
         missing = [entry for entry in self.contract.documented() if not self.seen[entry]]
         unseen = {entry[:2] for entry in missing if entry[2] == "status"}
         return [
@@ -94,7 +94,7 @@ class Ledger:
             yield from self._method_not_allowed(response, operations.values(), where)
 
     def _outside(self, response: Response) -> Iterator[str]:
-        """Beside the contract's paths: the documentation, what is ignored, and else only a 404 in the common shape."""
+        """A path that is not in the contract: of the documentation, ignored, or answered with a 404."""
         if response.path.startswith(self._ignored_paths):
             return
         if (response.status < 400 or response.status == 405) and _is_documentation(response):
@@ -128,7 +128,7 @@ class Ledger:
         yield from self._headers(response, documented, where)
 
     def _head(self, response: Response, operation: Operation, where: str) -> Iterator[str]:
-        """Status and headers of GET, no body."""
+        """A HEAD response must have the status and headers of GET, and no body."""
         found = operation.documented(response.status)
         if response.body:
             yield f"{where} answered with a body"
@@ -144,11 +144,11 @@ class Ledger:
     def _options(self, response: Response, template: str, where: str) -> Iterator[str]:
         if response.status != 204 or response.body or response.header("content-type") is not None:
             yield f"{where} answered {response.status}, not 204 without a body"
-        if response.header("access-control-allow-methods") is None:  # a preflight is not about the path
+        if response.header("access-control-allow-methods") is None:  # a preflight has no Allow
             yield from self._allow(response, template, where)
 
     def _method_not_allowed(self, response: Response, operations: Iterable[Operation], where: str) -> Iterator[str]:
-        """A 405 counts for each operation of its path; a contract that documents none says nothing about them."""
+        """A 405 counts for each operation of its path. It is not compared if the contract documents no 405 at all."""
         for operation in operations:
             if self.contract.documents_405 or operation.documented(405):
                 yield from self._operation(response, operation, where)
@@ -175,7 +175,7 @@ class Ledger:
                 yield f"{where}: header {name} is missing"
 
     def _body(self, response: Response, schema: Mapping[str, Any], where: str) -> Iterator[str]:
-        """JSON under its schema, text under that of a string; no schema says anything of other bytes."""
+        """Check JSON, and text with a string schema, with the schema. Other bodies are not checked."""
         media_type = _bare(response.header("content-type")) or ""
         if response.header("content-length") not in {None, str(len(response.body))}:
             yield f"{where}: Content-Length is not the length of the body"
@@ -193,13 +193,13 @@ class Ledger:
         try:
             value = json.loads(response.body, parse_constant=_refuse)
         except ValueError:
-            yield f"{where}: the body is no JSON"
+            yield f"{where}: the body is not JSON"
             return
         for fault in self._schemas.faults(schema, value):
             yield f"{where}: {fault}"
 
     def _links(self, response: Response, operation: Operation, values: Mapping[str, str]) -> Iterator[str]:
-        """Remember the links offered; a link offered before is seen when what it leads to succeeds."""
+        """Remember the links of this response; count earlier links that lead to this operation, if it succeeded."""
         if response.status < 300:
             given = arguments(response, values)
             for source, status, link, parameters in self._offered[operation.name]:
@@ -214,7 +214,7 @@ class Ledger:
             for name, expression in definition.get("parameters", {}).items():
                 value = evaluated(expression, response, values)
                 if value is None:
-                    yield f"{operation.name} {response.status}: link {link}: {as_text(expression)} is nothing"
+                    yield f"{operation.name} {response.status}: link {link}: {as_text(expression)} has no value"
                 found.append((name, str(value)))
             self._offered[target].add((operation.name, key, link, tuple(found)))
 
@@ -225,7 +225,7 @@ def _is_documentation(response: Response) -> bool:
 
 
 def _documented_media_type(value: str | None, content: Mapping[str, Any]) -> str | None:
-    """The key of `content` that a Content-Type falls under: itself, without its parameters, or a range of types."""
+    """The key of `content` for a Content-Type: equal to it, equal without parameters, or a range of media types."""
     bare = _bare(value)
     if value is None or bare is None:
         return None
@@ -244,7 +244,7 @@ def _present(response: Response, documented: Mapping[str, Any]) -> Iterator[str]
 
 
 def _read(value: str, schema: Mapping[str, Any]) -> Any:
-    """The value of a header as its schema has it (OpenAPI 3.0.3, section 4.7.12.3, style `simple`)."""
+    """The value of a header, decoded by its schema (OpenAPI 3.0.3, section 4.7.12.3, style `simple`)."""
     match schema.get("type"):
         case "array":
             return [_read(item.strip(), schema.get("items", {})) for item in value.split(",")]
@@ -261,4 +261,4 @@ def _read(value: str, schema: Mapping[str, Any]) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(constant)  # NaN and the infinities, which Python reads as if they were JSON
+    raise ValueError(constant)  # NaN and the infinities: Python accepts them, but they are not JSON

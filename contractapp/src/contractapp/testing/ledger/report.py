@@ -1,4 +1,4 @@
-"""The ledger in words: a line for each operation, a Markdown table, and what is wrong."""
+"""Reports of the ledger: a line for each operation, and a page of Markdown."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contractapp.testing.ledger.judging import Ledger
 
 
 def lines(ledger: Ledger) -> Iterator[str]:
-    """The ledger in short: a line for each operation, how often each status and link was seen."""
+    """One line for each operation: how often each status and link was seen."""
     rows: dict[str, list[str]] = defaultdict(list)
     for name, status, kind, what in ledger.contract.documented():
         count = ledger.seen[name, status, kind, what]
@@ -19,7 +19,7 @@ def lines(ledger: Ledger) -> Iterator[str]:
 
 
 def page(ledger: Ledger) -> Iterator[str]:
-    """The ledger as a page of Markdown: the table, then every gap and breach."""
+    """A page of Markdown: the table, then every gap and breach."""
     yield from ("# The ledger", "", *_table(ledger), "")
     faults = [f"- {gap}" for gap in ledger.gaps()]
     faults += [f"- {breach} ({test})" for breach, test in ledger.breaches.items()]

@@ -1,6 +1,6 @@
-"""What is wrong with a value under a schema of OpenAPI 3.0, found by python-jsonschema.
+"""Checks values with OpenAPI 3.0 schemas, using python-jsonschema.
 
-It is another implementation than the one that `ContractApp` checks with, so that a fault of either shows.
+`ContractApp` uses another implementation, so that a fault in either one is detected.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ def _type(validator: Any, types: Any, instance: Any, schema: Mapping[str, Any]) 
 
 
 def _required(validator: Any, required: Any, instance: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
-    """A member that only requests have (`writeOnly`) is not required of a response."""
+    """A member that only requests have (`writeOnly`) is not required in a response."""
     names = [name for name in required if not schema.get("properties", {}).get(name, {}).get("writeOnly")]
     yield from jsonschema.Draft4Validator.VALIDATORS["required"](validator, names, instance, schema)
 
@@ -44,7 +44,7 @@ def _reference(contract: Contract, validator: Any, target: str, instance: Any, _
         yield from validator.descend(instance, found)
 
 
-# A schema of a response: draft 4, the members `nullable` and `writeOnly` beside it (OpenAPI 3.0.3, section 4.7.24).
+# The schema of a response: draft 4, with `nullable` and `writeOnly` in addition (OpenAPI 3.0.3, section 4.7.24).
 _Dialect = validators.extend(
     jsonschema.Draft4Validator, {"type": _type, "required": _required, "writeOnly": _write_only}
 )
@@ -60,7 +60,7 @@ class Schemas:
     def faults(self, schema: Mapping[str, Any], value: Any) -> Iterator[str]:
         """A sentence for each rule of the schema that the value breaks."""
         known = self._validators.get(id(schema))
-        if known is None:  # kept with its schema: an id is good for as long as its object is
+        if known is None:  # kept together with its schema, because an id is unique only while its object exists
             known = self._validators[id(schema)] = schema, self._dialect(schema, format_checker=formats)
         for error in known[1].iter_errors(value):
             place = "/".join(str(segment) for segment in error.absolute_path) or "the whole"
