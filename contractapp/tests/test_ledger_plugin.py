@@ -5,8 +5,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from contractapp.testing.ledger import pytest_configure as configure
 
 NOTES = Path(__file__).parent.parent / "examples" / "notes"
 
@@ -75,13 +78,13 @@ def test_what_was_never_seen_fails_a_whole_run_and_no_other(project, run):
 def test_what_is_not_documented_fails_any_run_unless_its_test_is_marked(project, run):
     edit(project / "openapi.yaml", """"404": { $ref: "#/components/responses/NotFound" }\n        default""", "x-404")
     edit(project / "notes.py", ", validate_responses=True", "")
-    thrown_away, more = "def test_a_note_is_deleted", "def test_another_is_deleted"
-    edit(project / "test_notes.py", thrown_away, f'@pytest.mark.unrecorded("why")\n{thrown_away}')
+    marked, more = "def test_a_note_is_deleted", "def test_another_is_deleted"
+    edit(project / "test_notes.py", marked, f'@pytest.mark.unrecorded("why")\n{marked}')
     (project / "test_more.py").write_text(
         f"from test_notes import client\n\n{more}(client):\n    assert client.get('/v1/notes/1').status_code == 404\n"
     )
 
-    status, printed = run("-k", "thrown_away")
+    status, printed = run("-k", "is_deleted")
 
     assert status == 1
     breach = "GET /notes/{note_id} answered 404, which get_note does not document"
@@ -108,21 +111,28 @@ def test_a_run_that_failed_already_keeps_its_status(project, run):
     assert status == 2, printed
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "sentence"),
-    [
-        ('"openapi.yaml"', '""', "contractapp.testing.ledger needs ledger_contract, the path of the contract."),
-        ('"openapi.yaml"', '"none.yaml"', r"ledger_contract: .*none.yaml cannot be read: .*No such file"),
-        ('"openapi.yaml"', '"swagger.yaml"', "ledger_contract: swagger.yaml is Swagger 2.0: only OpenAPI 3.0 is read."),
-        ("schemas/Problem", "schemas/None", "ledger_contract: ledger_problem: the reference .* leads nowhere"),
-    ],
-)
-def test_a_setting_that_does_not_fit_stops_the_run_with_a_sentence(project, run, old, new, sentence):
-    (project / "swagger.yaml").write_text("swagger: '2.0'\npaths: {}\n")
-    edit(project / "pyproject.toml", old, new)
+def test_a_setting_that_does_not_fit_stops_the_run_with_a_sentence(project, run):
+    edit(project / "pyproject.toml", '"openapi.yaml"', '""')
 
     status, printed = run()
 
     assert status == 4
-    assert re.search(sentence, printed), printed
+    assert "contractapp.testing.ledger needs ledger_contract, the path of the contract." in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("contract", "problem", "sentence"),
+    [
+        ("none.yaml", "", r"ledger_contract: .*none.yaml cannot be read: .*No such file"),
+        ("swagger.yaml", "", "ledger_contract: swagger.yaml is Swagger 2.0: only OpenAPI 3.0 is read."),
+        ("openapi.yaml", "#/schemas/None", "ledger_contract: ledger_problem: the reference .* leads nowhere"),
+    ],
+)
+def test_a_contract_that_cannot_be_read_is_a_usage_error(project, contract, problem, sentence):
+    (project / "swagger.yaml").write_text("swagger: '2.0'\npaths: {}\n")
+    settings = {"ledger_contract": contract, "ledger_problem": problem}
+    config = SimpleNamespace(rootpath=project, getini=settings.get, addinivalue_line=lambda *_: None)
+
+    with pytest.raises(pytest.UsageError, match=sentence):
+        configure(config)
