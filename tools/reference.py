@@ -43,7 +43,7 @@ def page() -> str:
     """The whole page. Raises `ValueError` for a public name without a docstring."""
     parts = [
         "# Reference of `contractapp`",
-        "Every public name. Generated from the docstrings by `python tools/reference.py`; a test checks that.",
+        "Every public name, generated from the docstrings by `python tools/reference.py`; a test compares both.",
     ]
     for name, members in MODULES.items():
         module = importlib.import_module(name)

@@ -12,7 +12,7 @@ from contractapp import ContractApp
 
 @pytest.fixture(scope="session")
 def contract() -> Callable[..., dict[str, Any]]:
-    """An OpenAPI document around `paths`, an operation without responses getting one that fits everything."""
+    """An OpenAPI document with these paths. An operation without responses gets one that matches every response."""
 
     def make(paths: dict[str, Any], schemas: dict[str, Any] | None = None, **more: object) -> dict[str, Any]:
         paths = deepcopy(paths)
@@ -34,7 +34,7 @@ def contract() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def compiled() -> Callable[..., ContractApp]:
-    """A compiled application of a document and its handlers by name."""
+    """An application with compiled operations, made of a document and handlers, which are found by name."""
 
     def make(document: dict[str, Any], *handlers: Callable[..., Any], **options: Any) -> ContractApp:
         added = {key: options.pop(key) for key in ("base_path", "name", "resolver_error") if key in options}
@@ -59,7 +59,7 @@ def stock() -> Callable[..., connexion.FlaskApp]:
 
 
 def by_name(handlers: Iterable[Callable[..., Any]]) -> connexion.resolver.Resolver:
-    """Connexion's own resolver, for handlers that are made in a test."""
+    """A resolver of Connexion that finds the handlers of a test by their names."""
     names = {handler.__name__: handler for handler in handlers}
 
     def find(operation_id: str) -> Callable[..., Any]:

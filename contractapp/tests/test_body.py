@@ -1,4 +1,4 @@
-"""Request bodies: media types, decoding, arrival."""
+"""Request bodies: media types, decoding, reading."""
 
 import asyncio
 import gc
@@ -58,7 +58,7 @@ def test_headers_announce_a_body(headers, entity):
 
 
 @pytest.mark.parametrize("length", [b"", b"+1", b"-1", b"1_0", b" 1", b"1, 1", b"\xb2", b"9" * 5000])
-def test_400_for_a_length_that_is_no_plain_number(length):
+def test_400_for_a_length_that_is_not_a_plain_number(length):
     with pytest.raises(InvalidRequest):
         entity_of([(b"content-length", length)], 10)
 
@@ -68,7 +68,7 @@ def test_400_for_two_lengths():
         entity_of([(b"content-length", b"1"), (b"content-length", b"2")], 10)
 
 
-def test_413_goes_before_415():
+def test_413_takes_precedence_over_415():
     headers = [(b"content-length", b"11"), (b"content-encoding", b"gzip")]
 
     with pytest.raises(ContentTooLarge):
@@ -96,7 +96,7 @@ def message(body, *, more=False):
         ([{"type": "http.request"}], b""),
     ],
 )
-def test_a_body_is_read_to_its_end(messages, content):
+def test_a_body_is_read_completely(messages, content):
     assert read(messages) == content
 
 
@@ -105,7 +105,7 @@ def test_413_as_soon_as_the_limit_is_passed():
         read([message(b"0123456789", more=True), message(b"0", more=True)])
 
 
-def test_400_for_a_body_that_breaks_off():
+def test_400_for_an_incomplete_body():
     with pytest.raises(InvalidRequest):
         read([message(b"0", more=True), {"type": "http.disconnect"}])
 
@@ -127,7 +127,7 @@ def application(compiled, contract, workers=None, **request_body):
 
 
 @pytest.mark.parametrize("headers", [[], [("Content-Type", "application/json")]])
-def test_a_body_that_may_be_left_out_may_be_left_out(ask, compiled, contract, headers):
+def test_an_optional_body_may_be_left_out(ask, compiled, contract, headers):
     reply = ask(application(compiled, contract), "POST", "/echo", headers)
 
     assert (reply.status, reply.json()) == (200, {"body": {}})
@@ -148,7 +148,7 @@ def test_each_media_type_has_its_own_schema(ask, compiled, contract):
     assert (json.status, patch.status) == (400, 200)
 
 
-def test_of_a_double_member_the_last_counts(ask, compiled, contract):
+def test_the_last_of_two_equal_members_is_used(ask, compiled, contract):
     reply = ask(
         application(compiled, contract), "POST", "/echo", [("Content-Type", "application/json")], b'{"a": 1, "a": 2}'
     )
@@ -156,7 +156,7 @@ def test_of_a_double_member_the_last_counts(ask, compiled, contract):
     assert reply.json() == {"body": {"a": 2}}
 
 
-def test_large_integers_stay_whole(ask, compiled, contract):
+def test_large_integers_stay_exact(ask, compiled, contract):
     body = b'{"a": 123456789012345678901234567890}'
     reply = ask(application(compiled, contract), "POST", "/echo", [("Content-Type", "application/json")], body)
 
@@ -166,14 +166,14 @@ def test_large_integers_stay_whole(ask, compiled, contract):
     )
 
 
-def test_408_in_an_answer_that_closes_the_connection(ask, compiled, contract):
+def test_408_closes_the_connection(ask, compiled, contract):
     app = application(compiled, contract, Workers(timeout_seconds=0.02))
     reply = ask(app, "POST", "/echo", [("Content-Type", "application/json"), ("Content-Length", "9")], [])
 
     assert (reply.status, reply.header("connection")) == (408, "close")
 
 
-def test_413_and_415_name_what_would_be_taken(ask, compiled, contract):
+def test_413_and_415_name_what_is_accepted(ask, compiled, contract):
     app = application(compiled, contract)
     untyped = ask(app, "POST", "/echo", [], b"{}")
     coded = ask(app, "POST", "/echo", [("Content-Type", "application/json"), ("Content-Encoding", "gzip")], b"{}")
@@ -202,7 +202,7 @@ def test_415_for_a_body_that_was_not_announced():
 
 
 def grown(act):
-    """The bytes that are still held once it has run, and the most that were held meanwhile."""
+    """The bytes still allocated after the call, and the maximum allocated during the call."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -213,7 +213,7 @@ def grown(act):
         tracemalloc.stop()
 
 
-def test_nothing_that_clients_write_into_content_type_is_kept():
+def test_content_types_sent_by_clients_are_not_kept():
     body = RequestBody({"content": {"application/json": {}}}, {})
 
     def send():
@@ -224,7 +224,7 @@ def test_nothing_that_clients_write_into_content_type_is_kept():
     assert grown(send)[0] < 100_000
 
 
-def test_a_body_in_small_pieces_takes_little_more_memory_than_it_is_long():
+def test_a_body_in_small_pieces_takes_little_more_memory_than_its_length():
     size = 300_000
 
     def pieces():

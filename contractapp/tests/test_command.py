@@ -1,4 +1,4 @@
-"""`python -m contractapp.server`: what it serves, and what it says where it cannot."""
+"""`python -m contractapp.server`: what it serves, and the messages when it cannot."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def create_app():
 
 @pytest.fixture
 def serving(tmp_path):
-    """Serves on a free port; returns the process and the base URL that it says."""
+    """A server on a free port: the process and the base URL that it prints."""
     processes = []
 
     def serving(*arguments, folder=NOTES):
@@ -50,7 +50,7 @@ def get(url):
 @pytest.mark.parametrize(
     ("name", "workers"), [("notes:create_app", "1"), ("notes:create_app", "2"), ("ready:app", "1"), ("ready:app", "2")]
 )
-def test_an_application_is_served_by_its_name_or_that_of_the_function_that_makes_it(serving, tmp_path, name, workers):
+def test_an_application_or_a_function_that_returns_one_is_served_by_name(serving, tmp_path, name, workers):
     for file in ("notes.py", "openapi.yaml"):
         (tmp_path / file).write_text((NOTES / file).read_text())
     (tmp_path / "ready.py").write_text("import notes\n\napp = notes.create_app()\n")
@@ -76,7 +76,7 @@ def test_an_application_is_served_by_its_name_or_that_of_the_function_that_makes
         ),
     ],
 )
-def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path, arguments, sentence):
+def test_a_sentence_when_serving_cannot_start(tmp_path, arguments, sentence):
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "empty.py").write_text("app = dict")
 

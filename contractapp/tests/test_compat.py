@@ -1,4 +1,4 @@
-"""The compatibility gate judges each of these changes of a contract rightly (`contractapp.compat`)."""
+"""`contractapp.compat` judges each of these changes of a contract correctly."""
 
 import copy
 from pathlib import Path
@@ -60,7 +60,7 @@ def ref(name):
 
 
 def with_types(*types):
-    """The schema of a problem that is of one of these types."""
+    """The schema of a problem whose `type` is one of these."""
     problem = copy.deepcopy(schema("Problem")(CONTRACT))
     problem["properties"]["type"]["enum"] = list(types)
     return problem
@@ -156,7 +156,7 @@ BREAKING = {
         rename(operation(*CREATE, "responses"), "201", "200"),
         "POST /things no longer answers 201.",
     ),
-    "a success status is added beside a default": (
+    "a success status is added to a default response": (
         lambda d: operation(*CREATE, "responses")(d).update({"202": {}}),
         "POST /things answers 202 too.",
     ),
@@ -174,7 +174,7 @@ BREAKING = {
         lambda d: (schema("Thing", "properties")(d).pop("name"), schema("Thing", "required")(d).remove("name")),
         "GET /things: the answer 200",
     ),
-    "a response member is no longer sure to be there": (
+    "a response member becomes optional": (
         drop(schema("Thing", "required"), "name"),
         "POST /things: the answer 201 is wider than before: required",
     ),
@@ -202,7 +202,7 @@ BREAKING = {
         drop(operation(*CREATE, *CREATED, "headers"), "Location"),
         "POST /things: the answer 201 lost its header Location.",
     ),
-    "a response header is no longer sure to be there": (
+    "a response header becomes optional": (
         lambda d: at(d, "components", "headers", "Location").update(required=False),
         "POST /things: the header Location of the answer 201 is now optional.",
     ),
@@ -260,7 +260,7 @@ HARMLESS = {
         ),
         "POST /tags is new.",
     ),
-    "an operation's problems are told one by one": (
+    "an operation's problems are listed one by one": (
         lambda d: (
             schema()(d).update(ListProblem=with_types("about:blank", "urn:problem:invalid-request")),
             operation("/things", "get", "responses")(d).update(
@@ -269,7 +269,7 @@ HARMLESS = {
         ),
         "GET /things: the answer 400 at /type is narrower than before",
     ),
-    "a problem's types narrow beside the schema they are of": (
+    "the types of a problem are narrowed next to a reference to its schema": (
         lambda d: operation("/things", "get", "responses")(d).update(
             {"400": {"content": {"application/problem+json": {"schema": NARROWED}}}}
         ),
@@ -307,7 +307,7 @@ HARMLESS = {
     ),
 }
 
-# One schema, in the body of a request and in the answer: what the change breaks there.
+# A change of a schema, made in the body of a request and in a response: which of the two it breaks.
 NAME = {"type": "object", "properties": {"name": TEXT}}
 CLOSED = {**NAME, "additionalProperties": False}
 SCHEMAS = {
@@ -363,7 +363,7 @@ SILENT = {
         d.update({"x-items": {"things": d["paths"]["/things"]}}),
         d["paths"].update({"/things": {"$ref": "#/x-items/things"}}),
     ),
-    "what is no path or status is there": lambda d: (
+    "extensions among paths and statuses": lambda d: (
         d["paths"].update({"x-more": {"get": {}}}),
         operation(*CREATE, "responses")(d).update({"x-more": [1]}),
     ),
@@ -387,7 +387,7 @@ def test_a_breaking_change_is_called_breaking(edit, sentence):
 
 
 @pytest.mark.parametrize(("edit", "sentence"), HARMLESS.values(), ids=HARMLESS.keys())
-def test_a_harmless_change_is_named_and_let_pass(edit, sentence):
+def test_a_harmless_change_is_reported_as_harmless(edit, sentence):
     changes = compat.compare(CONTRACT, changed(edit))
 
     assert any(sentence in change.sentence for change in changes), changes
@@ -402,7 +402,7 @@ def echo(*, request=None, response=None):
 
 @pytest.mark.parametrize("direction", ["request", "response"])
 @pytest.mark.parametrize(("was", "now", "breaks"), SCHEMAS.values(), ids=SCHEMAS.keys())
-def test_a_schema_is_judged_by_the_side_that_must_cope(direction, was, now, breaks):
+def test_a_schema_change_breaks_requests_or_responses_by_its_direction(direction, was, now, breaks):
     (change,) = compat.compare(echo(**{direction: was}), echo(**{direction: now}))
 
     assert change.breaking == (direction in breaks), change
@@ -417,7 +417,7 @@ def test_an_optional_body_that_becomes_required_breaks():
 
 
 @pytest.mark.parametrize("edit", SILENT.values(), ids=SILENT.keys())
-def test_a_change_that_changes_nothing_is_not_named(edit):
+def test_a_change_of_text_without_effect_is_not_reported(edit):
     assert compat.compare(CONTRACT, changed(edit)) == []
 
 
@@ -435,9 +435,7 @@ def test_a_change_that_changes_nothing_is_not_named(edit):
         (BREAKING["a parameter narrows"][0], "2.0.0", 0, "BREAKING: GET /things: query parameter limit takes less"),
     ],
 )
-def test_the_gate_closes_on_a_breaking_change_until_the_major_version_is_raised(
-    edit, version, status, said, tmp_path, capsys
-):
+def test_a_breaking_change_fails_until_the_major_version_is_raised(edit, version, status, said, tmp_path, capsys):
     for name, number, document in (("1.0.0", "1.0.0", changed(lambda _: None)), ("new", version, changed(edit))):
         document["info"]["version"] = number
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(document))
@@ -456,7 +454,7 @@ def test_the_last_release_is_the_highest_version(tmp_path):
 TREE = {"type": "object", "properties": {"parts": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}}}
 
 
-def test_a_schema_without_end_is_known_where_it_is_the_same():
+def test_equal_recursive_schemas_are_compared():
     before = echo(request={"type": "array", "items": {"$ref": "#/components/schemas/Tree"}, "maxItems": 5})
     before["components"] = {"schemas": {"Tree": TREE}}
     after = copy.deepcopy(before)
@@ -465,14 +463,14 @@ def test_a_schema_without_end_is_known_where_it_is_the_same():
     assert compat.compare(before, after) == [(False, "POST /echo: the body takes more than before: maxItems 5 -> 6.")]
 
 
-def test_a_schema_that_is_none_is_said_in_one_line():
+def test_an_invalid_schema_is_reported_in_one_line():
     (change,) = compat.compare(echo(request={"type": "integer"}), echo(request={"exclusiveMinimum": True}))
 
     assert change.breaking
     assert change.sentence.endswith('to be compatible: it cannot be read, "minimum" is a required property.')
 
 
-def test_a_status_that_became_a_range_is_named_once():
+def test_a_status_that_became_a_range_is_reported_once():
     edit = rename(operation(*CREATE, "responses"), "201", "2XX")
 
     assert compat.compare(CONTRACT, changed(edit)) == [(True, "POST /things answers 2XX too.")]
@@ -493,7 +491,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize(("where", "key", "sentence"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
-def test_a_reference_into_another_file_is_known_by_its_text(where, key, sentence):
+def test_references_into_other_files_are_compared_by_their_text(where, key, sentence):
     def moved(file):
         def edit(document):
             where(document)[key] = {"$ref": f"{file}.yaml#/Part"}
@@ -516,7 +514,7 @@ def test_a_reference_into_another_file_is_known_by_its_text(where, key, sentence
         (None, "openapi: 3.0.3\npaths: {}\n", "has no contract that is named for its version, such as 1.0.0.yaml."),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_a_sentence(old, new, said, tmp_path, capsys):
+def test_a_sentence_when_contracts_cannot_be_compared(old, new, said, tmp_path, capsys):
     (tmp_path / "releases").mkdir()
     if old is not None:
         (tmp_path / "releases" / "1.0.0.yaml").write_text(old)
@@ -531,6 +529,6 @@ def test_a_document_of_another_version_is_refused():
         compat.compare(CONTRACT, {**CONTRACT, "openapi": "3.1.0"})
 
 
-def test_a_reference_that_leads_nowhere_is_said():
+def test_a_reference_to_nothing_is_reported():
     with pytest.raises(ContractError, match=r"The reference #/components/schemas/None points to nothing\."):
         compat.compare(CONTRACT, changed(put(schema("NewThing", "properties"), colour=ref("None"))))

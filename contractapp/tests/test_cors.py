@@ -1,4 +1,4 @@
-"""Cross-origin requests: what pages of other sites may send and read."""
+"""Cross-origin requests: what pages of other origins may send and read."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ HERE = ("Origin", "https://app.example")
 
 
 @pytest.mark.filterwarnings("ignore")  # the handler's own
-def test_a_listed_page_may_read_an_unforeseen_failure(ask, compiled, contract):
+def test_a_page_of_a_listed_origin_may_read_a_500(ask, compiled, contract):
     def fails():
         raise RuntimeError("unforeseen")
 
@@ -27,7 +27,7 @@ def test_a_listed_page_may_read_an_unforeseen_failure(ask, compiled, contract):
 @pytest.mark.parametrize(
     "origin", ["https://app.example", "http://localhost:3000", "http://[::1]:8080", "chrome-extension://abcdef"]
 )
-def test_what_browsers_send_is_an_origin(ask, compiled, contract, origin):
+def test_only_origins_as_browsers_send_them_are_accepted(ask, compiled, contract, origin):
     def a():
         return "a"
 
@@ -37,7 +37,7 @@ def test_what_browsers_send_is_an_origin(ask, compiled, contract, origin):
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-def test_what_is_not_http_passes_as_it_is(kind):
+def test_scopes_other_than_http_are_passed_on_unchanged(kind):
     seen = []
 
     async def app(*call):

@@ -1,7 +1,7 @@
-"""The oracle: the same generated requests to the compiled application and to the same one on stock Connexion.
+"""Differential test: sends generated requests to an application, compiled and on stock Connexion.
 
-Outcomes are equal but for the rows of the table in README.md. Each row is a predicate here, and has to be
-needed by some request.
+Outcomes must be equal, except for the differences in the table of README.md. Each row of the table is a predicate here,
+and must be needed by some request.
 """
 
 import json
@@ -133,7 +133,7 @@ class Request(NamedTuple):
 
 
 def texts(request: Request) -> list[bytes]:
-    """What stands where a number or boolean is wanted."""
+    """Texts for a parameter that is a number or boolean."""
     segment = [request.path.rpartition(b"/")[2]] if request.path.startswith((b"/integers/", b"/numbers/")) else []
     return segment + [value for name, value in request.pairs if name in {b"i", b"n", b"d"}]
 
@@ -150,7 +150,7 @@ PLAIN = re.compile(rb"-?(0|[1-9][0-9]{0,399})(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def is_plain(text: bytes) -> bool:
-    """Whether it is a number in the form that JSON has for it, and one that a float can hold."""
+    """Whether the text is a JSON number that is finite as a float."""
     return PLAIN.fullmatch(text) is not None and math.isfinite(float(text))
 
 
@@ -190,7 +190,7 @@ used: Counter[str] = Counter()
 outcomes: Counter[int] = Counter()
 
 
-def test_the_rows_are_those_of_the_page():
+def test_the_rows_are_those_of_the_readme():
     assert re.findall(
         r"^\| `([a-z0-9-]+)` \|", PAGE.read_text().partition("differ from stock")[2], re.MULTILINE
     ) == list(ROWS)
@@ -216,7 +216,7 @@ def named(name):
 
 
 def as_json(value: Any) -> bytes:
-    """With integers of any size, as orjson does not write them."""
+    """JSON with integers of any size; orjson refuses those over 64 bits."""
     return json.dumps(value).encode()
 
 
@@ -360,7 +360,7 @@ requests = st.one_of(
         st.sampled_from([False] * 9 + [True]),
     ),
     st.builds(
-        lambda *line: Request(*line),  # noqa: PLW0108  # bare, Hypothesis would make up the other fields too
+        lambda *line: Request(*line),  # noqa: PLW0108  # given the class, Hypothesis would generate the other fields too
         st.sampled_from(["GET", "POST", "PATCH", "OPTIONS", "PUT"]),
         st.sampled_from(
             ["/things", "/query", "/strings/a", "/nothing", "/things/", "//things", "/", "/strings/", "/query/"]
@@ -375,7 +375,7 @@ def send(ask, app, request):
 
 
 def outcome(reply) -> Any:
-    """What a client would call the result: the status, and what the handler got; not the words of a refusal."""
+    """The status and the arguments of the handler; the text of an error is not compared."""
     return reply.status, reply.body and reply.json() if reply.status == 200 else reply.header(
         "allow"
     ) if reply.status == 405 else None
@@ -425,8 +425,8 @@ def test_the_compiled_application_does_what_stock_does(request, apps, ask):
     assert rows, (request, ours, stock)
 
 
-def test_every_row_was_needed_and_every_outcome_seen():
-    """Runs after the test above, whose explicit examples reach each row; what else it sends depends on the run."""
+def test_every_row_was_used_and_every_outcome_occurred():
+    """Runs after the test above. Its explicit examples reach each row; its other requests depend on the run."""
     if not outcomes:
         pytest.skip("The requests were not sent in this run.")
 

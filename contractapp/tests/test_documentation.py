@@ -1,4 +1,4 @@
-"""The contract as it is served, and Swagger UI beside it."""
+"""The published contract and Swagger UI."""
 
 import threading
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from connexion.options import SwaggerUIOptions
     ],
 )
 @pytest.mark.parametrize("base_path", ["", "/v1"])
-def test_swagger_ui_options_are_heeded(ask, compiled, contract, options, answered, base_path):
+def test_swagger_ui_options_are_used(ask, compiled, contract, options, answered, base_path):
     document = contract({"/a": {"get": {"operationId": "a"}}})
 
     def a():
@@ -46,7 +46,7 @@ def test_the_script_finds_the_contract_from_a_deeper_path(ask, compiled, contrac
     assert b'url: "../../openapi.json"' in ask(app, "GET", "/a/docs/initialize.js").body
 
 
-def test_the_title_is_text_and_no_markup(ask, compiled, contract):
+def test_the_title_is_escaped(ask, compiled, contract):
     def a():
         return "a"
 
@@ -61,7 +61,7 @@ def a():
 
 @pytest.fixture
 def written(monkeypatch):
-    """The threads in which YAML was written."""
+    """The threads in which YAML was serialised."""
     threads = []
     dump = yaml.dump_all
 
@@ -73,7 +73,7 @@ def written(monkeypatch):
     return threads
 
 
-def test_the_contract_is_written_once_and_not_in_the_event_loop(ask, compiled, contract, written):
+def test_the_contract_is_serialised_once_and_not_in_the_event_loop(ask, compiled, contract, written):
     app = compiled(contract({"/a": {"get": {"operationId": "a"}}}), a)
     roots = ["", *(f"/mounted/{number}" for number in range(20))]
     replies = [ask(app, "GET", f"{root}/openapi.yaml", root_path=root) for root in roots]
@@ -84,7 +84,7 @@ def test_the_contract_is_written_once_and_not_in_the_event_loop(ask, compiled, c
     assert threading.current_thread() not in written
 
 
-def test_nothing_is_kept_for_a_root_path(ask, compiled, contract):
+def test_memory_does_not_grow_with_the_number_of_root_paths(ask, compiled, contract):
     app = compiled(contract({"/a": {"get": {"operationId": "a"}}}), a)
     for target in ("/openapi.json", "/openapi.yaml", "/ui/", "/ui", "/ui/swagger-ui.css"):
         first = ask(app, "GET", target)
@@ -98,7 +98,7 @@ def test_nothing_is_kept_for_a_root_path(ask, compiled, contract):
 
 @pytest.mark.parametrize("kind", ["json", "yaml"])
 @pytest.mark.parametrize("root_path", ["", "/a", "/a b", '/"', "/\u00e9", "/a: b #"])
-def test_the_contract_is_as_written_but_for_its_servers(ask, compiled, contract, kind, root_path):
+def test_the_published_contract_differs_only_in_its_servers(ask, compiled, contract, kind, root_path):
     document = contract(
         {"/a": {"get": {"operationId": "a", "summary": "url: \u00e9 - {curly}", "deprecated": True}}},
         {"Shared": {"type": "object", "example": {"on": "yes", "number": 1.5, "none": None, "text": "a\nb  "}}},
@@ -108,7 +108,7 @@ def test_the_contract_is_as_written_but_for_its_servers(ask, compiled, contract,
     assert yaml.safe_load(reply.body) == {**document, "servers": [{"url": root_path or "/"}]}
 
 
-def test_a_method_that_the_documents_do_not_take_is_refused(ask, compiled, contract):
+def test_405_for_other_methods_on_the_documentation(ask, compiled, contract):
     app = compiled(contract({"/a": {"get": {"operationId": "a"}}}), a)
 
     assert ask(app, "POST", "/openapi.yaml").header("allow") == "GET, HEAD, OPTIONS"

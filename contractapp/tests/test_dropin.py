@@ -1,4 +1,4 @@
-"""A drop-in for `connexion.FlaskApp`: what is not compiled runs on stock, what users add is never skipped."""
+"""`ContractApp` in place of `connexion.FlaskApp`: unsupported operations run on stock; users' code is never skipped."""
 
 import copy
 import logging
@@ -23,7 +23,7 @@ OK = {"200": {"description": "Fine.", "content": {"application/json": {"schema":
 
 
 def here():
-    """Where the handler runs tells who called it."""
+    """A handler that tells whether it was called as a compiled operation, from the name of its thread."""
     return {"compiled": threading.current_thread().name.startswith(("read-", "write-"))}
 
 
@@ -101,12 +101,12 @@ UNSUPPORTED = {
 }
 
 
-def said_by_the_runtime(caplog):
-    """Its own lines of the log: Connexion says there that it has no Swagger UI."""
+def library_messages(caplog):
+    """The log messages of the library; Connexion logs that it has no Swagger UI."""
     return [record.getMessage() for record in caplog.records if record.name == "contractapp"]
 
 
-# Connexion 3.3 leaves uploaded files for the garbage collector to close.
+# Connexion 3.3 does not close uploaded files; the garbage collector does.
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("feature", UNSUPPORTED)
 def test_an_operation_with_an_unknown_feature_runs_on_stock_and_is_named_once(
@@ -140,9 +140,7 @@ def test_an_async_handler_runs_on_stock(contract, compiled, stock, ask, caplog):
         ours, theirs = compiled(document, odd_async, neighbour), stock(document, odd_async, neighbour)
 
     assert ask(ours, "GET", "/odd?p=1").body == ask(theirs, "GET", "/odd?p=1").body
-    assert said_by_the_runtime(caplog) == [
-        "odd_async is left to stock Connexion: it has an async or generator handler."
-    ]
+    assert library_messages(caplog) == ["odd_async is left to stock Connexion: it has an async or generator handler."]
     assert ask(ours, "GET", "/neighbour").json() == {"compiled": True}
 
 
@@ -169,11 +167,11 @@ def test_an_operation_left_to_stock_keeps_the_limit_of_its_body(contract, compil
     assert ask(app, "POST", "/odd", [text], [b"01234", b"56789a"]).status == 413
 
 
-# What users put around their operations
+# Middleware of users
 
 
 class Note:
-    """Middleware that notes what passes."""
+    """Middleware that records the requests that pass through it."""
 
     def __init__(self, app: Any, seen: list[str]) -> None:
         self.app = app
@@ -199,26 +197,26 @@ def test_middleware_is_never_skipped_whatever_its_position(position, contract, c
     assert "/neighbour" in counts[0][1]
 
 
-def test_middleware_in_front_leaves_operations_compiled(contract, compiled, ask):
+def test_middleware_before_the_contract_leaves_operations_compiled(contract, compiled, ask):
     app = compiled(contract(NEIGHBOUR), neighbour)
     app.add_middleware(Note, MiddlewarePosition.BEFORE_EXCEPTION, seen=[])
 
     assert ask(app, "GET", "/neighbour").json() == {"compiled": True}
 
 
-def test_middleware_behind_is_said_once_in_the_log(contract, compiled, ask, caplog):
+def test_middleware_after_the_contract_is_logged_once(contract, compiled, ask, caplog):
     app = compiled(contract(NEIGHBOUR), neighbour)
     app.add_middleware(Note, MiddlewarePosition.BEFORE_CONTEXT, seen=[])
     with caplog.at_level(logging.WARNING, "contractapp"):
         replies = [ask(app, "GET", "/neighbour") for _ in range(2)]
 
     assert [reply.json() for reply in replies] == [{"compiled": False}] * 2
-    assert said_by_the_runtime(caplog) == [
-        "Middleware stands behind the contract's: every operation is left to stock Connexion."
+    assert library_messages(caplog) == [
+        "Other middleware follows the contract's: every operation is left to stock Connexion."
     ]
 
 
-def test_a_list_of_middlewares_of_ones_own_is_heeded(contract, ask):
+def test_a_list_of_middlewares_of_ones_own_is_used(contract, ask):
     seen: list[str] = []
 
     def note(app):
@@ -254,7 +252,7 @@ def test_wsgi_middleware_is_never_skipped(contract, compiled, ask):
     assert seen == ["/neighbour"]
 
 
-def test_rules_of_flask_work_beside_the_contract(contract, compiled, stock, ask):
+def test_flask_rules_work_together_with_the_contract(contract, compiled, stock, ask):
     document = contract(
         {
             "/things/{name}": {"get": {"operationId": "odd", "parameters": [parameter("name", "path", type="string")]}},
@@ -290,7 +288,7 @@ def test_rules_of_flask_work_beside_the_contract(contract, compiled, stock, ask)
 
 
 @pytest.mark.parametrize("target", ["//", "//neighbour", "/neighbour/"])
-def test_404_beside_rules_of_flask_too(contract, compiled, ask, target):
+def test_404_with_flask_rules_too(contract, compiled, ask, target):
     app = compiled(contract(NEIGHBOUR), neighbour)
     app.add_url_rule("/rule", "rule", lambda: "rule")
 
@@ -327,7 +325,7 @@ def _who(name):
 
 
 @pytest.mark.parametrize("base_path", [None, "", "/v1", "/v1.0/x"])
-def test_endpoints_and_paths_are_stocks(contract, compiled, stock, ask, base_path):
+def test_endpoints_and_paths_are_those_of_stock(contract, compiled, stock, ask, base_path):
     def where():
         return {"endpoint": flask.request.endpoint, "url": flask.url_for(".where"), "path": flask.request.path}
 
@@ -339,7 +337,7 @@ def test_endpoints_and_paths_are_stocks(contract, compiled, stock, ask, base_pat
     assert ours.json() == theirs.json()
 
 
-def test_the_contracts_are_the_documents_as_they_were_written(contract, compiled):
+def test_contracts_are_the_documents_as_written(contract, compiled):
     first, second = contract(NEIGHBOUR, schemas={"Name": {"type": "string"}}), contract({})
     app = compiled(first, neighbour)
     app.add_api(copy.deepcopy(second), name="second", base_path="/second")
@@ -354,7 +352,7 @@ def test_an_operation_id_with_a_dot_is_resolved_by_connexion(contract, ask):
     assert isinstance(ask(app, "GET", "/pid").json(), int)
 
 
-def test_resolver_error_answers_its_status_and_leaves_the_rest(contract, compiled, stock, ask):
+def test_resolver_error_answers_its_status_and_other_operations_work(contract, compiled, stock, ask):
     document = contract({"/missing": {"get": {"operationId": "missing"}}, **NEIGHBOUR})
     apps = compiled(document, neighbour, resolver_error=501), stock(document, neighbour, resolver_error=501)
 
@@ -389,7 +387,7 @@ def note_error(_request, error):
         (HTTPException, HTTPException(409)),
     ],
 )
-def test_error_handlers_get_what_handlers_raise(contract, compiled, stock, ask, registered, error):
+def test_error_handlers_get_exceptions_of_handlers(contract, compiled, stock, ask, registered, error):
     document = contract({"/boom": {"get": {"operationId": "operation"}}})
     apps = compiled(document, raising(error)), stock(document, raising(error))
     for app in apps:
@@ -413,9 +411,9 @@ def test_error_handlers_get_what_handlers_raise(contract, compiled, stock, ask, 
     ],
 )
 @pytest.mark.parametrize("static_folder", [None, "static"])
-def test_error_handlers_get_refusals(contract, compiled, ask, registered, method, target, static_folder):
+def test_error_handlers_get_refused_requests(contract, compiled, ask, registered, method, target, static_folder):
     if registered is NotFound and static_folder:
-        pytest.skip("Flask looks for the file, and says so in its own way")
+        pytest.skip("Flask looks for a static file, and answers with its own 404")
     document = contract(
         {"/odd": {"get": {"operationId": "odd", "parameters": [parameter(type="integer")]}}, **NEIGHBOUR}
     )
@@ -432,7 +430,7 @@ def test_error_handlers_get_problems_that_handlers_raise(contract, compiled, ask
     assert (ask(app, "GET", "/boom").status, ask(app, "GET", "/boom").body) == (418, b"NotFound")
 
 
-def test_other_error_handlers_change_no_refusal(contract, compiled, ask):
+def test_other_error_handlers_are_not_called_for_refused_requests(contract, compiled, ask):
     app = compiled(contract(NEIGHBOUR), neighbour)
     app.add_error_handler(Boom, note_error)
     app.add_error_handler(404, note_error)
@@ -440,7 +438,7 @@ def test_other_error_handlers_change_no_refusal(contract, compiled, ask):
     assert ask(app, "POST", "/neighbour").status == 405
 
 
-def test_pythonic_names_are_connexions(contract, compiled, stock, ask):
+def test_pythonic_names_are_those_of_connexion(contract, compiled, stock, ask):
     def names(**arguments):
         return arguments
 
@@ -458,7 +456,7 @@ def test_pythonic_names_are_connexions(contract, compiled, stock, ask):
         assert ours.json() == theirs.json()
 
 
-def test_the_body_may_have_a_name_of_its_own(contract, compiled, stock, ask):
+def test_x_body_name_names_the_argument_of_the_body(contract, compiled, stock, ask):
     def create(thing):
         return thing
 
@@ -489,7 +487,7 @@ def test_a_handler_that_takes_the_context_runs_on_stock(contract, compiled, ask)
         {"uri_parser_class": connexion.uri_parsing.OpenAPIURIParser},
     ],
 )
-def test_options_that_put_code_into_checking_leave_all_to_stock(contract, compiled, ask, option):
+def test_options_that_add_code_to_checking_leave_all_to_stock(contract, compiled, ask, option):
     app = compiled(contract(NEIGHBOUR), neighbour, **option)
 
     assert ask(app, "GET", "/neighbour").json() == {"compiled": False}
@@ -509,7 +507,7 @@ def test_a_swagger_2_contract_runs_on_stock_with_its_documentation(ask):
     assert ask(app, "GET", "/nothing").status == 404
 
 
-def test_a_swagger_ui_of_ones_own_is_stocks(contract, compiled, ask, tmp_path):
+def test_a_customised_swagger_ui_is_served_by_stock(contract, compiled, ask, tmp_path):
     (tmp_path / "index.j2").write_text("my own page")
     options = SwaggerUIOptions(swagger_ui_template_dir=tmp_path)
     app = compiled(contract(NEIGHBOUR), neighbour, swagger_ui_options=options, server_args={"static_folder": None})

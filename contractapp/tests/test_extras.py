@@ -1,4 +1,4 @@
-"""Without its extras the library imports, each public name of it; with them missing, what needs them fails alone."""
+"""Without the extras, every public name of the library can be imported; only modules that need an extra fail."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ import contractapp.server
 """
 
 
-def test_only_what_needs_an_extra_asks_for_it():
+def test_only_modules_that_need_an_extra_fail_without_it():
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT], capture_output=True, text=True, check=False)
 
     assert run.stdout == "200\n", run.stderr

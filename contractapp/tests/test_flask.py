@@ -1,4 +1,4 @@
-"""Flask's promises inside compiled operations: each case runs on stock Connexion too, and both must tell the same."""
+"""Flask's documented behaviour in compiled operations. Each case also runs on stock Connexion, with equal results."""
 
 import copy
 import gc
@@ -47,7 +47,7 @@ CASES: list[Any] = []
 
 
 def case(*requests):
-    """A case: given a Flask application and a list to note things in, it registers its hooks and returns a view."""
+    """Register a case: a function of a Flask application and a log (a list) that adds hooks and returns a view."""
 
     def register(function: Case) -> Case:
         CASES.append(pytest.param(function, requests, id=function.__name__))
@@ -488,7 +488,7 @@ def signals_are_sent(app, log):
         def receive(sender, **more):
             log.append((name, sender is app, sorted(more)))
 
-        RECEIVERS.append(receive)  # signals hold receivers weakly
+        RECEIVERS.append(receive)  # signals refer to receivers weakly
         return receive
 
     flask.request_started.connect(note("started"), app)
@@ -670,7 +670,7 @@ def a_stream_for_head(_, log):
 
 
 def run(app, contract_document, function, requests, ask):
-    """What the case noted, and what its requests got."""
+    """The log of the case, and the outcomes of its requests."""
     log: list[Any] = []
     view = function(app.app, log)
     handlers = {name: _handler(view) for name in ("get_thing", "get_ratio", "create_thing")}
@@ -691,7 +691,7 @@ def _handler(view):
 
 
 def _outcome(reply):
-    # Neither writes JSON as the other does.
+    # Compares JSON decoded, and leaves out headers that depend on the serialisation.
     headers = {
         key: value
         for key, value in reply.headers
@@ -702,15 +702,15 @@ def _outcome(reply):
     if reply.status == 500:
         body = "error"
     if not reply.body:
-        headers.pop(b"content-type", None)  # 204 with a type is stock's mistake
+        headers.pop(b"content-type", None)  # stock Connexion wrongly sends one with a 204
     if b"set-cookie" in headers:
-        headers[b"set-cookie"] = headers[b"set-cookie"].partition(b"=")[0]  # session cookies carry their time
+        headers[b"set-cookie"] = headers[b"set-cookie"].partition(b"=")[0]  # session cookies contain a timestamp
     return reply.status, headers, body
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(("function", "requests"), CASES)
-def test_compiled_tells_the_same_as_stock(function, requests, contract, ask):
+def test_compiled_behaves_as_stock(function, requests, contract, ask):
     from contractapp import ContractApp
 
     document = contract(CONTRACT)
@@ -744,7 +744,7 @@ def test_a_view_class_handles_a_compiled_operation(compiled, contract, ask):
     assert ask(app, "GET", "/things").json() == {"class": "Things"}
 
 
-def test_what_is_not_used_is_not_built(compiled, contract, ask):
+def test_the_request_is_not_built_unless_used(compiled, contract, ask):
     built = []
 
     class Noted(flask.Request):
@@ -766,12 +766,12 @@ def test_what_is_not_used_is_not_built(compiled, contract, ask):
 
 
 @pytest.mark.parametrize("hook", ["teardown_appcontext", "teardown_request", "after_request"])
-def test_an_application_that_nobody_holds_is_freed(hook, compiled, contract, ask):
+def test_an_unreferenced_application_is_freed(hook, compiled, contract, ask):
     def get_thing():
         return {}
 
     document = contract({"/things": {"get": {"operationId": "get_thing"}}})
-    app = compiled(document, get_thing, inline=["get_thing"])  # in no thread, which might not have let go of it yet
+    app = compiled(document, get_thing, inline=["get_thing"])  # not in a thread, which might still refer to it
     getattr(app.app, hook)(lambda given: given)
     assert ask(app, "GET", "/things").status == 200
     freed = [weakref.ref(app), weakref.ref(app.app)]

@@ -1,4 +1,4 @@
-"""How the library is laid out: who may import whom, which names are public, what each module says of itself."""
+"""The layout of the library: which module may import which, which names are public, and that all have docstrings."""
 
 import ast
 import inspect
@@ -12,9 +12,9 @@ import contractapp
 LIBRARY = Path(contractapp.__file__).parent
 MODULES = sorted(LIBRARY.rglob("*.py"))
 
-# What the modules of each part import of the library, at most; everything points down, towards the end of the table.
+# What each part may import from the library: only parts further down in this table.
 MAY_IMPORT = {
-    "__init__": {"app", "asgi", "compile", "problems", "serve"},  # hands them on
+    "__init__": {"app", "asgi", "compile", "problems", "serve"},  # re-exports them
     "testing": {"app", "compile"},
     "compat": {"compile"},
     "server": {"answers", "problems"},
@@ -26,9 +26,9 @@ MAY_IMPORT = {
     "problems": set(),
 }
 
-# Where a package is known. Whoever takes its place is a change of these modules alone.
-KNOWN_TO = {
-    "connexion": {"app", "compile", "serve"},  # its insides to one module: see below
+# The parts that may import a package: to replace the package, only these parts have to change.
+MAY_USE = {
+    "connexion": {"app", "compile", "serve"},  # only one module uses undocumented names: see below
     "flask": {"serve"},
     "werkzeug": {"compile"},
     "starlette": {"app", "asgi"},
@@ -42,10 +42,10 @@ KNOWN_TO = {
 }
 
 
-# What Connexion and Flask do not promise is known to one module each, and explained there.
-INSIDES = {"connexion": "serve/connexion.py", "flask": "serve/flask.py"}
+# Undocumented names of Connexion and Flask are used in one module each, and explained there.
+INTERNALS = {"connexion": "serve/connexion.py", "flask": "serve/flask.py"}
 
-# Names that Connexion documents: those may be used wherever they are needed.
+# Documented names of Connexion: every module of the parts above may use them.
 CONNEXION_DOCUMENTS = {
     "connexion",
     "connexion.NoContent",
@@ -58,7 +58,7 @@ CONNEXION_DOCUMENTS = {
     "connexion.resolver.Resolver",
 }
 
-# Attributes of Connexion's objects that have no underscore, and no promise either.
+# Attributes of Connexion's objects that have no underscore, but are not documented.
 CONNEXION_ATTRIBUTES = {
     "apis",
     "asgi_app",
@@ -71,12 +71,12 @@ CONNEXION_ATTRIBUTES = {
 
 
 def part(path):
-    """The row of the table that a module belongs to: its own name, or that of its folder."""
+    """The part that a module belongs to: its own name, or the name of its folder."""
     return path.relative_to(LIBRARY).with_suffix("").parts[0]
 
 
 def imports(path):
-    """Every module that a module imports, also inside functions and for type checking."""
+    """All modules that a module imports, also in functions and for type checking."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -104,11 +104,11 @@ def test_the_table_of_imports_has_a_row_for_every_part():
     assert set(MAY_IMPORT) == {part(path) for path in MODULES}
 
 
-@pytest.mark.parametrize("package", KNOWN_TO)
-def test_a_package_is_known_where_it_belongs(package):
+@pytest.mark.parametrize("package", MAY_USE)
+def test_a_package_is_imported_only_where_allowed(package):
     known = {part(path) for path in MODULES for name in imports(path) if name.split(".")[0] == package}
 
-    assert known == KNOWN_TO[package]
+    assert known == MAY_USE[package]
 
 
 def imported_names(path):
@@ -145,34 +145,34 @@ def private_names_of_others(path):
 
 
 def inside(home):
-    return LIBRARY / INSIDES[home]
+    return LIBRARY / INTERNALS[home]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(LIBRARY)))
-def test_private_names_of_others_are_used_where_they_are_explained(path):
-    explained = path in map(inside, INSIDES) or part(path) in {"server", "testing"}  # uvicorn's, and pytest's
+def test_private_names_of_dependencies_are_used_only_where_explained(path):
+    explained = path in map(inside, INTERNALS) or part(path) in {"server", "testing"}  # uvicorn's, and pytest's
 
     assert explained or private_names_of_others(path) == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(LIBRARY)))
-def test_of_connexion_one_module_knows_more_than_is_documented(path):
+def test_one_module_uses_undocumented_names_of_connexion(path):
     used = {name for name in imported_names(path) if name.split(".")[0] == "connexion"} - CONNEXION_DOCUMENTS
     used |= attributes(path) & CONNEXION_ATTRIBUTES
 
     assert path == inside("connexion") or used == set()
 
 
-def test_of_flask_one_module_knows():
-    knowing = {path for path in MODULES for name in imports(path) if name.split(".")[0] in {"flask", "a2wsgi"}}
+def test_one_module_uses_flask():
+    users = {path for path in MODULES for name in imports(path) if name.split(".")[0] in {"flask", "a2wsgi"}}
 
-    assert knowing == {inside("flask")}
+    assert users == {inside("flask")}
 
 
-@pytest.mark.parametrize("home", INSIDES)
-def test_each_use_of_what_is_not_promised_has_its_reason(home):
-    path = inside(home)
-    package = {name.rpartition(".")[2] for name in imported_names(path) if name.startswith(f"{home}.")}
+@pytest.mark.parametrize("dependency", INTERNALS)
+def test_each_undocumented_name_has_its_reason(dependency):
+    path = inside(dependency)
+    package = {name.rpartition(".")[2] for name in imported_names(path) if name.startswith(f"{dependency}.")}
     documented = {name.rpartition(".")[2] for name in CONNEXION_DOCUMENTS}
     used = private_names_of_others(path) | (package - documented) | (attributes(path) & CONNEXION_ATTRIBUTES)
     reasons = set(re.findall(r"`(\w+)`", ast.get_docstring(ast.parse(path.read_text()))))
@@ -182,12 +182,12 @@ def test_each_use_of_what_is_not_promised_has_its_reason(home):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(LIBRARY)))
-def test_a_module_says_what_it_is(path):
+def test_each_module_has_a_docstring(path):
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
 @pytest.mark.parametrize("name", contractapp.__all__)
-def test_a_public_name_says_what_it_is(name):
+def test_each_public_name_has_a_docstring(name):
     assert inspect.getdoc(getattr(contractapp, name))
 
 
@@ -198,12 +198,12 @@ def test_the_names_for_type_checkers_are_the_public_names():
     assert sorted(alias.asname for node in checked.body for alias in node.names) == contractapp.__all__
 
 
-def test_a_name_that_is_none_is_refused():
+def test_an_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="'contractapp' has no attribute 'nothing'"):
         contractapp.nothing  # noqa: B018
 
 
-def test_the_library_knows_nothing_of_the_service():
+def test_the_library_does_not_mention_the_service():
     text = " ".join(path.read_text() for path in MODULES)
 
     assert not re.search(r"\b(import api|from api|users|posts|username)\b(?!\s*')", text, re.IGNORECASE)

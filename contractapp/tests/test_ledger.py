@@ -1,4 +1,4 @@
-"""The ledger itself: each way in which a response can break a contract, and each part of one that nobody saw."""
+"""The ledger: each way in which a response can break the contract, and each kind of gap."""
 
 import json
 
@@ -136,20 +136,20 @@ def ledger():
         ),
     ],
 )
-def test_a_breach_is_said(ledger, response, breach):
+def test_a_breach_is_reported(ledger, response, breach):
     ledger.record(response)
 
     assert breach in ledger.breaches
 
 
-def test_the_test_that_saw_a_breach_first_is_named(ledger):
+def test_a_breach_names_the_first_test_that_got_it(ledger):
     ledger.record(CREATED._replace(status=202), "test_one")
     ledger.record(CREATED._replace(status=202), "test_two")
 
     assert list(ledger.breaches.values()) == ["test_one"]
 
 
-def test_nothing_is_missing_when_all_was_seen(ledger):
+def test_no_gaps_when_everything_was_seen(ledger):
     for response in (LISTED, CREATED, FOUND, REFUSED):
         ledger.record(response)
 
@@ -180,29 +180,29 @@ def test_nothing_is_missing_when_all_was_seen(ledger):
         ),
     ],
 )
-def test_a_gap_is_said(ledger, responses, gap):
+def test_a_gap_is_reported(ledger, responses, gap):
     for response in responses:
         ledger.record(response)
 
     assert gap in ledger.gaps()
 
 
-def test_a_link_is_good_for_one_test(ledger):
+def test_a_link_counts_only_within_one_test(ledger):
     ledger.record(CREATED, "test_one")
     ledger.record(FOUND, "test_two")
 
     assert "create_thing 201: link get_thing was never seen" in ledger.gaps()
 
 
-def test_head_and_options_stand_for_nothing(ledger):
+def test_head_and_options_do_not_count_as_seen(ledger):
     ledger.record(FOUND._replace(method="HEAD", body=b""))
     ledger.record(REFUSED._replace(method="OPTIONS", status=204))
 
     assert (sum(ledger.seen.values()), ledger.breaches) == (0, {})
 
 
-def test_what_other_processes_saw_counts_too(ledger):
-    """As pytest-xdist hands it on: through `repr` and back, or anything else that keeps lists and dictionaries."""
+def test_records_of_other_processes_count_too(ledger):
+    """The records pass through `repr` and back, because pytest-xdist transfers only lists, dictionaries etc."""
     others = [Ledger(ledger.contract) for _ in range(2)]
     others[0].record(CREATED)
     others[0].record(FOUND)

@@ -1,4 +1,4 @@
-"""The ledger reads contracts of many kinds, small ones of each: what is documented, what is seen, what is a breach."""
+"""The ledger with small contracts of many kinds: what is documented, what counts as seen, what is a breach."""
 
 import json
 from functools import partial
@@ -25,7 +25,7 @@ def ledger_of(paths, schemas=None, **options):
 
 
 def one(responses, **more):
-    """A contract of one operation that answers these."""
+    """A contract with one operation that has these responses."""
     return {"/thing": {"get": {"operationId": "thing", "responses": responses, **more}}}
 
 
@@ -35,7 +35,7 @@ def breaches(ledger, *responses):
     return list(ledger.breaches)
 
 
-def test_an_operation_without_an_operation_id_has_its_method_and_path_for_a_name():
+def test_an_operation_without_an_operation_id_is_named_by_method_and_path():
     ledger = ledger_of({"/things/{id}": {"delete": {"responses": {204: NONE}}}})
 
     assert ledger.gaps() == ["DELETE /things/{id} 204 was never seen"]
@@ -78,7 +78,7 @@ def test_a_media_type_counts_for_itself_or_its_range(documented, sent, seen):
 @pytest.mark.parametrize(
     ("sent", "seen"), [("image/png", "image/png"), ("image/jpeg", "image/*"), ("text/plain", "*/*")]
 )
-def test_an_exact_media_type_goes_before_its_range(sent, seen):
+def test_an_exact_media_type_takes_precedence_over_its_range(sent, seen):
     ledger = ledger_of(one({"200": {"content": {"*/*": {}, "image/*": {}, "image/png": {}}}}))
     ledger.record(reply("GET", "/thing", 200, [("content-type", sent)], b"\x89PNG"))
 
@@ -102,7 +102,7 @@ def test_extensions_of_the_document_are_neither_paths_nor_statuses():
         ("image/png", b"long", True),
     ],
 )
-def test_json_and_text_are_held_to_their_schema(media_type, body, good):
+def test_json_and_text_are_checked_with_their_schema(media_type, body, good):
     ledger = ledger_of(one({"200": {"content": {media_type: {"schema": {"type": "string", "maxLength": 2}}}}}))
 
     found = breaches(ledger, reply("GET", "/thing", 200, [("content-type", media_type)], body))
@@ -121,7 +121,7 @@ TREE["properties"]["children"]["items"] = {"$ref": "#/components/schemas/Tree"}
         ({"children": [{"children": [{}]}]}, ["children/0/children/0 breaks required ['children']"]),
     ],
 )
-def test_a_schema_that_holds_itself_is_read_to_the_end(tree, fault):
+def test_a_recursive_schema_is_supported(tree, fault):
     responses = {"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Tree"}}}}}
     ledger = ledger_of(one(responses), {"Tree": TREE})
 
@@ -144,7 +144,7 @@ SECRET = {"type": "string", "writeOnly": True}
         ({"type": "integer", "format": "int64"}, 2**63, False),
     ],
 )
-def test_a_schema_means_what_openapi_says(schema, value, good):
+def test_schemas_are_checked_as_openapi_defines(schema, value, good):
     ledger = ledger_of(one({"200": {"content": {"application/json": {"schema": schema}}}}))
 
     found = breaches(ledger, reply("GET", "/thing", 200, [JSON], json.dumps(value).encode()))
@@ -165,7 +165,7 @@ def test_a_schema_means_what_openapi_says(schema, value, good):
         ({"type": "array", "items": {"type": "integer"}}, "1, b", False),
     ],
 )
-def test_a_header_is_read_as_its_schema_has_it(schema, value, good):
+def test_a_header_is_decoded_by_its_schema(schema, value, good):
     ledger = ledger_of(one({"200": {"headers": {"X-Size": {"schema": schema}}}}))
 
     assert (breaches(ledger, reply("GET", "/thing", 200, [("x-size", value)])) == []) == good
@@ -177,7 +177,7 @@ def test_a_cookie_may_be_set_twice():
     assert breaches(ledger, reply("GET", "/thing", 200, [("set-cookie", "a=1"), ("set-cookie", "b=2")])) == []
 
 
-def test_what_is_ignored_need_not_be_documented():
+def test_ignored_paths_and_headers_need_not_be_documented():
     ledger = ledger_of(one({"200": NONE}), ignored_paths=["/metrics"], ignored_headers=["X-Request-Id"])
     ignored = reply("GET", "/metrics/all", 200), reply("GET", "/thing", 200, [("x-request-id", "1")])
 
@@ -185,7 +185,7 @@ def test_what_is_ignored_need_not_be_documented():
     assert breaches(ledger, reply("GET", "/other", 200)) == ["GET outside the contract's paths answered 200, not 404"]
 
 
-def test_head_and_options_are_held_to_operations_of_their_own_where_there_are_some():
+def test_head_and_options_must_match_their_own_operations_if_there_are_any():
     paths = {"/thing": {"head": {"responses": {"204": NONE}}, "options": {"responses": {"200": NONE}}}}
     ledger = ledger_of(paths)
 
@@ -196,7 +196,7 @@ def test_head_and_options_are_held_to_operations_of_their_own_where_there_are_so
     ]
 
 
-def test_head_is_good_where_get_documents_a_default():
+def test_head_may_match_the_default_response_of_get():
     ledger = ledger_of(one({"default": NONE}))
 
     assert breaches(ledger, reply("HEAD", "/thing", 200)) == []
@@ -212,7 +212,7 @@ def test_head_is_good_where_get_documents_a_default():
         ("/files/a/b", "/files/{name}", {"name": "a/b"}),
     ],
 )
-def test_a_path_belongs_to_the_template_with_the_most_literal_text(path, template, values):
+def test_the_template_with_the_most_literal_text_matches(path, template, values):
     wide = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "format": "path"}}
     templates = ("/things/{id}", "/things/all", "/things/{id}.json", "/things/{low}-{high}")
     paths = {name: {"get": {"responses": {}}} for name in templates}
@@ -221,14 +221,14 @@ def test_a_path_belongs_to_the_template_with_the_most_literal_text(path, templat
     assert Contract({"paths": paths}).find(path) == (template, values)
 
 
-def test_a_405_that_no_operation_documents_is_held_to_allow_alone():
+def test_only_allow_is_checked_in_an_undocumented_405():
     ledger = ledger_of(one({"200": NONE}))
 
     assert breaches(ledger, reply("PUT", "/thing", 405, [("allow", "GET, HEAD, OPTIONS")])) == []
     assert breaches(ledger, reply("PUT", "/thing", 405)) == ["PUT /thing 405: Allow says ''"]
 
 
-def test_a_405_counts_for_a_default():
+def test_a_405_counts_for_the_default_response():
     ledger = ledger_of(one({"default": {"headers": {"Allow": TEXT}}}))
 
     assert breaches(ledger, reply("PUT", "/thing", 405, [("allow", "GET, HEAD, OPTIONS")])) == []
@@ -281,7 +281,7 @@ def test_a_link_is_followed_whatever_its_expression(name, expression, ident):
     assert ledger.gaps() == ["create 201: link self was never seen"]
 
     ledger.record(reply("GET", "/things/-", 200)._replace(path=f"/things/{ident}") if "/" not in ident else created)
-    if "/" in ident:  # such a value fits into no path segment; as a query parameter it does
+    if "/" in ident:  # such a value cannot be in a path segment, but in a query parameter
         assert ledger._offered["read"] == {("create", "201", "self", ((name, ident),))}
     else:
         assert ledger.gaps() == []
@@ -291,7 +291,7 @@ def test_a_link_is_followed_whatever_its_expression(name, expression, ident):
     "expression",
     ["$response.body#/none", "$response.header.none", "$request.path.none", "$response.query.a", "$other", "{$other}"],
 )
-def test_an_expression_that_finds_nothing_is_a_breach(expression):
+def test_an_expression_without_a_value_is_a_breach(expression):
     link = {"operationId": "thing", "parameters": {"a": expression}}
     ledger = ledger_of(one({"200": {"links": {"self": link}}}))
 
@@ -319,7 +319,7 @@ def test_a_link_names_its_operation_or_leads_out_of_the_contract(link, target):
     assert breaches(ledger, reply("POST", "/things", 201)) == []
 
 
-def test_references_lead_into_files_beside_the_contract(tmp_path):
+def test_references_into_other_files_are_followed(tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "answers.yaml").write_text(
         "Found: {content: {application/json: {schema: {$ref: '../schemas.json#/Day'}}}}\n"
@@ -354,21 +354,21 @@ def test_a_schema_on_the_network_is_not_read():
         ),
     ],
 )
-def test_a_response_that_is_nowhere_is_said(paths, sentence):
+def test_a_missing_response_is_reported(paths, sentence):
     with pytest.raises(ContractError) as raised:
         ledger_of(paths)
 
     assert raised.value.faults == (sentence,)
 
 
-def test_dates_and_numbers_in_yaml_are_what_json_would_make_of_them(tmp_path):
+def test_dates_and_numbers_in_yaml_are_read_as_in_json(tmp_path):
     (tmp_path / "a.yaml").write_text("200: 2026-01-01\n1.5: [true, {5: 2026-01-01T00:00:00Z}]\n")
 
     assert read_document(tmp_path / "a.yaml") == {"200": "2026-01-01", "1.5": [True, {"5": "2026-01-01T00:00:00Z"}]}
 
 
 @pytest.mark.parametrize("text", [b"{{ version }}", b"a: [", b"\xff", None])
-def test_a_file_that_is_no_document_is_said_in_a_sentence(text, tmp_path):
+def test_a_file_that_is_not_a_document_is_reported_in_a_sentence(text, tmp_path):
     if text is not None:
         (tmp_path / "a.yaml").write_bytes(text)
 
@@ -387,7 +387,7 @@ def test_a_file_that_is_no_document_is_said_in_a_sentence(text, tmp_path):
         (None, "not OpenAPI"),
     ],
 )
-def test_another_version_is_said(document, said):
+def test_another_version_is_reported(document, said):
     with pytest.raises(ContractError, match=rf"^a\.yaml is {said}: only OpenAPI 3\.0 is read\.$"):
         require_openapi_30(document, "a.yaml")
 
@@ -401,7 +401,7 @@ SECURED = {"operationId": "secret", "security": [{"key": []}], "responses": {"20
     ("servers", "target"),
     [([{"url": "https://a.example/v1"}, {"url": "/v2"}], "/v1/things"), ([{"url": "/"}], "/things"), ([], "/things")],
 )
-def test_an_application_with_security_is_recorded_where_it_is_served(contract, ask, servers, target):
+def test_an_application_with_security_is_recorded(contract, ask, servers, target):
     document = contract({"/things": {"get": SECURED}}, components={"securitySchemes": {"key": KEY}}, servers=servers)
     app = ContractApp("api")
     app.add_api(document, handlers={"secret": lambda: None})

@@ -1,4 +1,4 @@
-"""The ledger switched on in a project of its own, the example `notes`, by runs of pytest."""
+"""The ledger as a plugin: runs pytest in copies of the example project `notes`."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from contractapp.testing.ledger import pytest_configure as configure
 
 NOTES = Path(__file__).parent.parent / "examples" / "notes"
 
-# Connexion warns when it is imported; whether that is an error is the business of the project under test.
+# Connexion warns when it is imported; the example does not make warnings errors.
 QUIET = ("-q", "-p", "no:cacheprovider", "-W", "ignore")
 
 
@@ -25,7 +25,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def run(project):
-    """Runs the project's tests; returns the exit status and what was printed."""
+    """A function that runs the project's tests, and returns the exit status and the output."""
 
     def run(*arguments):
         done = subprocess.run(
@@ -52,7 +52,7 @@ def leave_out(path, test):
     assert path.read_text() != text
 
 
-def test_a_run_that_saw_everything_passes_and_leaves_its_table(project, run):
+def test_a_run_without_gaps_passes_and_writes_its_table(project, run):
     edit(project / "pyproject.toml", "[tool.pytest]\n", '[tool.pytest]\nledger_report = "reports/ledger.md"\n')
 
     status, printed = run()
@@ -65,7 +65,7 @@ def test_a_run_that_saw_everything_passes_and_leaves_its_table(project, run):
     assert "No gaps." in report
 
 
-def test_what_was_never_seen_fails_a_whole_run_and_no_other(project, run):
+def test_a_gap_fails_only_a_run_of_the_whole_suite(project, run):
     leave_out(project / "test_notes.py", "test_409_when_the_maximum_number_of_notes_is_stored")
 
     assert run("test_notes.py")[0] == 0
@@ -75,7 +75,7 @@ def test_what_was_never_seen_fails_a_whole_run_and_no_other(project, run):
         assert re.findall(r"GAP: (.*)", printed) == ["create_note 409 was never seen"]
 
 
-def test_what_is_not_documented_fails_any_run_unless_its_test_is_marked(project, run):
+def test_a_breach_fails_any_run_unless_its_test_is_marked(project, run):
     edit(project / "openapi.yaml", """"404": { $ref: "#/components/responses/NotFound" }\n        default""", "x-404")
     edit(project / "notes.py", ", validate_responses=True", "")
     marked, more = "def test_a_note_is_deleted", "def test_another_is_deleted"
@@ -91,7 +91,7 @@ def test_what_is_not_documented_fails_any_run_unless_its_test_is_marked(project,
     assert re.findall(r"BREACH: (.*)", printed) == [f"{breach} (test_more.py::test_another_is_deleted)"]
 
 
-def test_a_contract_that_nothing_serves_is_all_gaps(project, run):
+def test_a_contract_that_no_application_serves_has_only_gaps(project, run):
     (project / "other.yaml").write_text((NOTES / "openapi.yaml").read_text().replace("  /notes:", "  /other:"))
     edit(project / "pyproject.toml", '"openapi.yaml"', '"other.yaml"')
 
@@ -111,7 +111,7 @@ def test_a_run_that_failed_already_keeps_its_status(project, run):
     assert status == 2, printed
 
 
-def test_a_setting_that_does_not_fit_stops_the_run_with_a_sentence(project, run):
+def test_an_invalid_setting_stops_the_run_with_a_sentence(project, run):
     edit(project / "pyproject.toml", '"openapi.yaml"', '""')
 
     status, printed = run()

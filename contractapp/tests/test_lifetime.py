@@ -1,4 +1,4 @@
-"""An application that nobody uses any longer is freed, and its threads end."""
+"""An application without references is freed, and its threads end."""
 
 import asyncio
 import gc
@@ -32,13 +32,13 @@ class Refused(Problem):
 
 @pytest.fixture(autouse=True)
 def unlogged(caplog):
-    """pytest keeps what is logged, and with it the tracebacks."""
+    """Switches logging off: pytest would keep the log records, and with them the tracebacks."""
     caplog.set_level(logging.CRITICAL + 1, "contractapp")
 
 
 @pytest.fixture
 def make(compiled, contract):
-    """An application whose handlers read, write, fail and refuse."""
+    """An application with handlers that read, write, raise an error and raise a problem."""
 
     def make():
         def get_thing():
@@ -59,7 +59,7 @@ def make(compiled, contract):
 
 
 async def use(app):
-    """One request of each kind; the statuses of their answers."""
+    """Send one request of each kind; returns the statuses."""
     replies = [
         await exchange(app, "GET", "/things"),
         await exchange(app, "POST", "/things", BODY, b"1"),
@@ -73,7 +73,7 @@ async def use(app):
 
 
 async def live(app):
-    """The lifespan of a server around one request."""
+    """Run the lifespan of a server, with one request in it."""
     messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
     sent, statuses = [], []
 
@@ -96,7 +96,7 @@ def started_by(app, run):
 
 
 def soon(condition):
-    """Whether it holds, once the threads have let go of their last call."""
+    """Whether the condition holds after the threads have dropped their last call."""
     deadline = time.monotonic() + 10
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -109,7 +109,7 @@ def have_ended(threads):
     return not any(thread.is_alive() for thread in threads)
 
 
-def test_an_application_that_served_is_freed_and_its_threads_end(make):
+def test_an_unreferenced_application_is_freed_and_its_threads_end(make):
     app = make()
     statuses, threads = started_by(app, use)
     reference = weakref.ref(app)
@@ -132,12 +132,12 @@ def test_the_threads_end_with_the_lifespan_and_a_later_request_is_served(make):
 
 
 def test_an_error_of_a_handler_is_freed_with_its_answer(ask, compiled, contract):
-    """Without the help of the garbage collector: the frames of its traceback hold the request's body."""
+    """Without the garbage collector: the frames of the error's traceback refer to the request's body."""
     raised = []
 
     class Fault(Exception):
         def __init__(self):
-            raised.append(weakref.ref(self))  # a variable of the handler's would put it into a cycle
+            raised.append(weakref.ref(self))  # a local variable of the handler would be part of a cycle
 
     class Refusal(Problem):
         status = 404

@@ -1,4 +1,4 @@
-"""The way of a request through the contract's middleware."""
+"""Requests through the contract's middleware."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ JSON = [("Content-Type", "application/json")]
 
 @pytest.fixture
 def gate():
-    """An event that holds threads up; opened in the end whatever happens."""
+    """An event for which threads wait; it is set at the end of the test in any case."""
     gate = threading.Event()
     yield gate
     gate.set()
@@ -23,7 +23,7 @@ def gate():
 
 @pytest.fixture
 def gated(compiled, contract, gate):
-    """A write that waits for the gate, and a read that does not."""
+    """An application with a write that waits for the gate, and a read that does not."""
 
     def make(**options):
         def get_thing():
@@ -41,7 +41,7 @@ def gated(compiled, contract, gate):
     return make
 
 
-def test_writes_that_fill_their_threads_leave_reads_theirs(gated, gate):
+def test_waiting_writes_do_not_occupy_the_threads_of_reads(gated, gate):
     app = gated(workers=Workers(read_threads=1, write_threads=1, timeout_seconds=10))
 
     async def main():
@@ -55,13 +55,13 @@ def test_writes_that_fill_their_threads_leave_reads_theirs(gated, gate):
     assert asyncio.run(main()) == ("read", True, ["written"] * 3)
 
 
-def test_the_body_and_the_handler_share_the_time_of_the_request(gated, gate, monkeypatch):
+def test_the_body_and_the_handler_share_one_time_limit(gated, gate, monkeypatch):
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("contractapp.serve.workers.time", clock)
     app = gated(workers=Workers(timeout_seconds=15))
 
     async def late(scope, receive, send):
-        """The body comes after 10 seconds, and 6 later the handler has not answered."""
+        """The body arrives after 10 seconds; 6 seconds later the handler has not answered."""
 
         async def receive_late():
             clock.now = 10
@@ -75,7 +75,7 @@ def test_the_body_and_the_handler_share_the_time_of_the_request(gated, gate, mon
     assert reply.status == 503
 
 
-def test_the_application_is_prepared_once_when_requests_come_from_two_event_loops(compiled, contract, loop):
+def test_the_application_is_prepared_once_for_first_requests_in_two_event_loops(compiled, contract, loop):
     def get_thing():
         return "read"
 
@@ -107,7 +107,7 @@ def test_the_application_is_prepared_once_when_requests_come_from_two_event_loop
     ("target", "status"),
     [("/things?x=1", 400), ("/nothing", 404), ("/things/only", 405), ("/none", 404)],
 )
-def test_a_refused_head_has_the_headers_of_its_body_and_no_body(ask, compiled, contract, target, status):
+def test_a_refused_head_request_gets_headers_and_no_body(ask, compiled, contract, target, status):
     from contractapp import NotFound
 
     def get_thing():

@@ -1,4 +1,4 @@
-"""README.md does what it says: each of its blocks is run, read or compared."""
+"""README.md is correct: each code block is run, read or compared."""
 
 import inspect
 import json
@@ -24,14 +24,14 @@ PYTHON = ("hello", "problems", "serving", "public")
 
 
 def blocks(language):
-    """The blocks in a language, in the order of the page."""
+    """The code blocks in a language, in the order of the page."""
     found = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     return [text for name, text in found if name == language]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with the files of the page, where modules are imported from; they are forgotten afterwards."""
+    """A folder with the files of the page, from which modules are imported; the modules are unloaded afterwards."""
     (tmp_path / "hello.yaml").write_text(blocks("yaml")[0])
     for name, text in zip(PYTHON, blocks("python"), strict=True):
         (tmp_path / f"{name}.py").write_text(text)
@@ -49,12 +49,12 @@ def run(*command, folder):
     return done.stdout, done.stderr
 
 
-def test_the_ten_lines_run_and_print_what_the_page_shows(folder):
+def test_the_example_prints_the_output_shown(folder):
     assert run("hello.py", folder=folder) == (blocks("")[0], "")
     assert len([line for line in blocks("python")[0].splitlines() if line]) <= 10
 
 
-def test_a_refusal_is_the_one_shown(folder, ask):
+def test_a_refused_request_gets_the_response_shown(folder, ask):
     import hello
 
     refused = ask(hello.app, "GET", "/greetings/World?times=many")
@@ -63,7 +63,7 @@ def test_a_refusal_is_the_one_shown(folder, ask):
     assert ask(hello.app, "GET", "/ui/").status == 200
 
 
-def test_the_problem_is_the_one_shown(folder, ask, contract):
+def test_the_problem_is_answered_as_shown(folder, ask, contract):
     import problems
 
     count = {"type": "object", "properties": {"count": {"type": "integer"}}}
@@ -81,7 +81,7 @@ def test_the_problem_is_the_one_shown(folder, ask, contract):
     assert order("/items/1/orders", body=b'{"count": 5}').header("location") == "/orders/7"
 
 
-def test_the_layers_stand_around_the_application(folder, ask):
+def test_the_layers_work_around_the_application(folder, ask):
     import public
 
     origin = [("Origin", "https://app.example"), ("X-Forwarded-For", "192.0.2.1")]
@@ -91,7 +91,7 @@ def test_the_layers_stand_around_the_application(folder, ask):
     assert answer.header("access-control-allow-origin") == "https://app.example"
 
 
-def test_the_program_serves_with_arguments_that_there_are(folder, monkeypatch):
+def test_the_program_calls_serve_with_valid_arguments(folder, monkeypatch):
     from contractapp import server
 
     listen, serve = create_autospec(server.listen), create_autospec(server.serve)
@@ -103,7 +103,7 @@ def test_the_program_serves_with_arguments_that_there_are(folder, monkeypatch):
     assert serve.call_args.args == ("hello:app", listen.return_value.__enter__.return_value)
 
 
-def test_the_settings_of_the_ledger_are_those_shown():
+def test_all_settings_of_the_ledger_are_shown():
     known = []
     parser = type("Parser", (), {"addini": lambda _, name, *__: known.append(name), "addoption": lambda *_, **__: None})
     ledger.pytest_addoption(parser())
@@ -112,7 +112,7 @@ def test_the_settings_of_the_ledger_are_those_shown():
     assert set(tomllib.loads(settings)["tool"]["pytest"]) - {"addopts"} == set(known)
 
 
-def test_the_comparison_prints_what_the_page_shows(folder, capsys):
+def test_the_comparison_prints_the_output_shown(folder, capsys):
     (folder / "released.yaml").write_text((folder / "hello.yaml").read_text())
     (folder / "hello.yaml").write_text((folder / "hello.yaml").read_text().replace("maximum: 9", "maximum: 5"))
 

@@ -1,4 +1,4 @@
-"""Path, query and header parameters: from text to checked arguments."""
+"""Path, query and header parameters: text is converted to checked arguments."""
 
 import pytest
 
@@ -93,7 +93,7 @@ def test_text_of_another_form_is_a_fault(kind, detail, texts):
         assert (read, [tuple(fault) for fault in faults]) == (MISSING, [("query", "/p", detail)]), text
 
 
-def test_a_value_is_held_against_its_schema():
+def test_a_value_is_checked_with_its_schema():
     faults = []
     parameter("integer", schema={"minimum": 1, "maximum": 5}, name="a/b").read("6", faults)
 
@@ -137,7 +137,7 @@ def test_a_query_becomes_values_by_name(text, values):
         (b"x=1&q=a&limit=x", [("query", "/x", "is not a known parameter"), ("query", "/limit", "must be an integer")]),
     ],
 )
-def test_all_faults_of_a_query_are_named(text, expected):
+def test_all_faults_of_a_query_are_reported(text, expected):
     faults = []
     QUERY.read(text, faults)
 
@@ -176,7 +176,7 @@ HEADERS = Headers(
         ([(b"x-number", b"\xff")], [("header", "/X-Number", "must be an integer")]),
     ],
 )
-def test_headers_are_checked_but_those_that_openapi_reserves(headers, expected):
+def test_headers_are_checked_except_reserved_ones(headers, expected):
     faults = []
     HEADERS.check(headers, faults)
 
@@ -198,13 +198,13 @@ def test_headers_are_checked_but_those_that_openapi_reserves(headers, expected):
         {"name": "p", "in": "cookie", "schema": {"type": "string"}},
     ],
 )
-def test_what_is_not_understood_is_left_to_stock(definition):
+def test_unsupported_parameters_are_left_to_stock(definition):
     with pytest.raises(Unsupported):
         Parameter(definition, {})
 
 
 @pytest.mark.parametrize("pair", [b"x%d=1", b"p=%d", b"%%ff%d"], ids=["unknown", "repeated", "not UTF-8"])
-def test_no_more_faults_are_looked_for_than_are_told(pair):
+def test_checking_stops_at_the_maximum_number_of_faults(pair):
     faults = []
     Query([parameter("string")], strict=True).read(b"&".join(pair % number for number in range(5000)), faults)
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: bytes in, bytes out, without a socket."""
+"""HTTP/1.1 on one connection, without a socket: tests what is written for given bytes."""
 
 import asyncio
 import json
@@ -13,7 +13,10 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
 class Recorder(asyncio.Transport):
-    """A transport that keeps what is written; of a megabyte more the client takes so many bytes between two looks."""
+    """A transport that records what is written.
+
+    Its write buffer begins with 1 MB, of which the client reads `taken` bytes before each look at its size.
+    """
 
     def __init__(self):
         super().__init__()
@@ -62,7 +65,7 @@ async def hello(scope, receive, send):
 
 
 async def connect(app=hello):
-    """A connection, its transport, and the tasks of its requests."""
+    """Make a connection: returns it, its transport, and the tasks of its requests."""
     config = uvicorn.Config(app, http=Protocol, log_config=None, lifespan="off")
     state = ServerState()
     protocol = Protocol(config, state, {}, asyncio.get_running_loop())
@@ -76,7 +79,7 @@ async def settled(tasks):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_a_head_that_is_wrong_in_two_ways_is_answered_once():
+def test_a_head_with_two_errors_is_answered_once():
     async def main():
         protocol, transport, _ = await connect()
         too_long_and_no_header = (b"x" * 65_000, b"x" * 2_000 + b"\0\r\n\r\n")
@@ -87,11 +90,11 @@ def test_a_head_that_is_wrong_in_two_ways_is_answered_once():
     assert asyncio.run(main()) == [400]
 
 
-def test_heads_do_not_add_up_over_a_connection():
+def test_the_limit_is_for_each_head_of_a_connection():
     async def main():
         protocol, transport, tasks = await connect()
         head = b"GET / HTTP/1.1\r\nHost: test\r\nX: " + b"x" * 1400 + b"\r\n\r\n"
-        for _ in range(80):  # 112 kB, where one head may have 64
+        for _ in range(80):  # 112 kB in all; one head may have 64 kB
             protocol.data_received(head[:-2])
             protocol.data_received(head[-2:])
             await settled(tasks)
@@ -102,7 +105,7 @@ def test_heads_do_not_add_up_over_a_connection():
 
 
 @pytest.mark.parametrize("size", [60_000, 70_000])
-def test_the_bytes_of_one_head_add_up_over_its_pieces(size):
+def test_the_limit_is_for_all_pieces_of_a_head(size):
     async def main():
         protocol, transport, tasks = await connect()
         protocol.data_received(REQUEST)
@@ -119,7 +122,7 @@ def test_the_bytes_of_one_head_add_up_over_its_pieces(size):
 
 
 async def cancelled(app):
-    """What is sent for a request whose task the server cancels at the end of the shutdown timeout."""
+    """The bytes that are sent for a request whose task the server cancels at the end of the shutdown timeout."""
     protocol, transport, tasks = await connect(app)
     protocol.data_received(REQUEST)
     await asyncio.sleep(0)
@@ -142,7 +145,7 @@ def test_a_request_that_the_server_cancels_is_answered_503():
     assert json.loads(transport.body)["status"] == 503
 
 
-def test_a_response_that_had_begun_is_cut_off_where_the_server_cancels_it(caplog):
+def test_a_started_response_is_cut_off_when_the_server_cancels_the_request(caplog):
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await asyncio.sleep(3600)
@@ -151,7 +154,7 @@ def test_a_response_that_had_begun_is_cut_off_where_the_server_cancels_it(caplog
     assert [record.exc_info[0] for record in caplog.records] == [asyncio.CancelledError]
 
 
-def test_an_answer_of_the_application_to_its_cancellation_is_left_alone():
+def test_the_answer_of_the_application_to_a_cancellation_is_kept():
     async def app(scope, receive, send):
         try:
             await asyncio.sleep(3600)
@@ -164,7 +167,7 @@ def test_an_answer_of_the_application_to_its_cancellation_is_left_alone():
 
 
 @pytest.mark.parametrize("takes", ["nothing", "a little", "all"])
-def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(takes, monkeypatch):
+def test_a_client_that_reads_nothing_is_disconnected(takes, monkeypatch):
     monkeypatch.setattr(Protocol, "timeout_seconds", 0.02)
 
     async def main():

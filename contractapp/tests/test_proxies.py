@@ -1,4 +1,4 @@
-"""Reverse proxies: whom the application believes about its clients, and what."""
+"""Reverse proxies: which forwarded headers are trusted, and from which peers."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ PEER = ("10.0.0.1", 50000)
 
 @pytest.fixture
 def see():
-    """The scope that the application behind the layer gets."""
+    """The scope that the layer passes to the application."""
 
     def see(addresses, headers, client=PEER, **scope):
         seen = []
@@ -44,7 +44,7 @@ def see():
 
         asyncio.run(trusted_proxies(addresses)(app)(scope, None, None))
 
-        assert scope == before  # it belongs to the server
+        assert scope == before  # set by the server
         return seen[0]
 
     return see
@@ -76,7 +76,7 @@ def test_a_trusted_proxy_says_how_the_client_sees_the_service(see):
         (["10.0.0.1"], ("testclient", 50000)),
     ],
 )
-def test_nobody_else_is_believed(see, addresses, client):
+def test_headers_of_untrusted_peers_are_ignored(see, addresses, client):
     scope = see(addresses, SENT, client)
 
     assert (scope["scheme"], host(scope), scope["server"]) == ("http", [b"upstream:8000"], ("127.0.0.1", 8000))
@@ -94,7 +94,7 @@ def test_nobody_else_is_believed(see, addresses, client):
         (["*"], None),
     ],
 )
-def test_addresses_networks_and_everyone_can_be_trusted(see, addresses, client):
+def test_addresses_networks_and_all_peers_can_be_trusted(see, addresses, client):
     assert see(addresses, SENT, client)["scheme"] == "https"
 
 
@@ -102,10 +102,10 @@ def test_addresses_networks_and_everyone_can_be_trusted(see, addresses, client):
     ("forwarded", "client"),
     [
         ("203.0.113.7", "203.0.113.7"),
-        ("198.51.100.9, 203.0.113.7", "203.0.113.7"),  # the first was made up
+        ("198.51.100.9, 203.0.113.7", "203.0.113.7"),  # the client invented the first address
         ("203.0.113.7, 10.0.0.2, 10.0.0.3", "203.0.113.7"),
         ("10.0.0.2, 203.0.113.7, 10.0.0.3", "203.0.113.7"),
-        ("10.0.0.2, 10.0.0.3", "10.0.0.2"),  # a client beside the proxies
+        ("10.0.0.2, 10.0.0.3", "10.0.0.2"),  # a client in the network of the proxies
         ("203.0.113.7:4711", "203.0.113.7"),
         ("2001:db8::7", "2001:db8::7"),
         ("[2001:db8::7]:4711", "2001:db8::7"),
@@ -117,11 +117,11 @@ def test_addresses_networks_and_everyone_can_be_trusted(see, addresses, client):
         (", ,", "10.0.0.1"),
     ],
 )
-def test_the_client_is_the_nearest_that_is_no_trusted_proxy(see, forwarded, client):
+def test_the_client_is_the_nearest_address_that_is_not_trusted(see, forwarded, client):
     assert see(["10.0.0.0/8"], [("X-Forwarded-For", forwarded)])["client"][0] == client
 
 
-def test_of_a_long_list_the_last_items_are_read(see):
+def test_only_the_last_items_of_a_long_list_are_read(see):
     forwarded = ", ".join(["203.0.113.7", *(f"10.0.{number // 250}.{number % 250}" for number in range(5000))])
     scope = see(["10.0.0.0/8"], [("X-Forwarded-For", forwarded)])
 
@@ -134,7 +134,7 @@ def test_a_list_may_come_in_several_headers(see):
     assert scope["client"] == ("203.0.113.7", 0)
 
 
-def test_whoever_everyone_is_names_nobody_else_to_trust(see):
+def test_trusting_all_peers_does_not_trust_forwarded_addresses(see):
     scope = see(["*"], [("X-Forwarded-For", "198.51.100.9, 203.0.113.7"), ("X-Forwarded-Proto", "https, http")])
 
     assert (scope["client"][0], scope["scheme"]) == ("203.0.113.7", "http")
@@ -145,16 +145,20 @@ def test_whoever_everyone_is_names_nobody_else_to_trust(see):
     [
         (None, "https", "https"),
         (None, "HTTPS", "https"),
-        (None, "https, http", "http"),  # one proxy: what stands before its word is the client's
-        ("203.0.113.7, 10.0.0.2", "https, http", "https"),  # two, each adding its word
-        ("203.0.113.7, 10.0.0.2", "https", "https"),  # two, the nearer handing on
+        (None, "https, http", "http"),  # one proxy: the client wrote the value before that of the proxy
+        ("203.0.113.7, 10.0.0.2", "https, http", "https"),  # two proxies that each append a value
+        (
+            "203.0.113.7, 10.0.0.2",
+            "https",
+            "https",
+        ),  # two proxies; the nearer passes it on unchanged
         ("203.0.113.7, 10.0.0.2", "ftp, https, http", "https"),
         ("203.0.113.7", "https, http", "http"),
         (None, "ftp", "http"),
         (None, "", "http"),
     ],
 )
-def test_the_scheme_is_what_the_trusted_proxy_nearest_to_the_client_says(see, forwarded, proto, scheme):
+def test_the_scheme_is_that_of_the_trusted_proxy_nearest_to_the_client(see, forwarded, proto, scheme):
     headers = [("X-Forwarded-Proto", proto), *([("X-Forwarded-For", forwarded)] if forwarded else [])]
 
     assert see(["10.0.0.0/8"], headers)["scheme"] == scheme
@@ -176,7 +180,7 @@ def test_the_host_may_have_a_port(see, text, server):
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a/b", "a@b", "a:b", "[a", "a:123456", "é.example", "a\r\nb"])
-def test_a_host_that_is_none_is_not_believed(see, text):
+def test_an_invalid_host_is_ignored(see, text):
     scope = see(["10.0.0.1"], [("X-Forwarded-Host", text)])
 
     assert (host(scope), scope["server"]) == ([b"upstream:8000"], ("127.0.0.1", 8000))
@@ -189,7 +193,7 @@ def test_a_host_that_is_none_is_not_believed(see, text):
         (None, "/a/", "/a"),
         (None, "/a-b_c.d~e/f", "/a-b_c.d~e/f"),
         (None, "/a, /b", "/b"),
-        ("203.0.113.7, 10.0.0.2", "/a, /b", "/a/b"),  # two proxies, each taking its part off
+        ("203.0.113.7, 10.0.0.2", "/a, /b", "/a/b"),  # two proxies that each remove their part of the path
         (None, "/", ""),
         (None, "", ""),
         (None, "a", ""),
@@ -201,7 +205,7 @@ def test_a_host_that_is_none_is_not_believed(see, text):
         (None, "/%2e%2e", ""),
         (None, "/a?b", ""),
         (None, "/a\r\nb", ""),
-        (None, "/a\n", "/a"),  # blanks around a header's value are none of it
+        (None, "/a\n", "/a"),  # spaces around a header's value are not part of it
         (None, "https://elsewhere.example", ""),
     ],
 )
@@ -213,7 +217,7 @@ def test_the_prefix_is_a_plain_path(see, forwarded, text, prefix):
     assert (scope["root_path"], scope["path"]) == (prefix, f"{prefix}/api/users")
 
 
-def test_the_prefix_stands_before_the_servers_own(see):
+def test_the_prefix_is_put_before_the_root_path_of_the_server(see):
     scope = see(["10.0.0.1"], SENT, path="/mounted/api/users", root_path="/mounted", raw_path=None)
 
     assert (scope["root_path"], scope["path"]) == ("/community/v1/mounted", "/community/v1/mounted/api/users")
@@ -237,7 +241,7 @@ def test_a_handler_sees_the_client_and_its_address(ask, compiled, contract):
     assert reply.json() == ["https://shop.example/community/v1/seen?a=1", "203.0.113.7", "/community/v1", "/seen"]
 
 
-def test_stock_connexion_behind_the_layer_finds_its_paths_too(ask, stock, contract):
+def test_stock_connexion_finds_its_paths_with_the_layer(ask, stock, contract):
     def seen():
         return request.url
 
@@ -249,7 +253,7 @@ def test_stock_connexion_behind_the_layer_finds_its_paths_too(ask, stock, contra
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-def test_what_is_not_http_passes_as_it_is(kind):
+def test_scopes_other_than_http_are_passed_on_unchanged(kind):
     seen = []
 
     async def app(*call):

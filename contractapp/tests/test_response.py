@@ -1,4 +1,4 @@
-"""From what a handler returns to what is sent, held against the contract."""
+"""Responses: what a handler returns is converted, and checked with the contract."""
 
 import logging
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ ERROR = {
 
 @pytest.fixture
 def answer(ask, compiled, contract):
-    """The reply of an operation that returns what it is given, or calls it."""
+    """The reply of an operation whose handler returns `result`, or calls it if it is a function."""
 
     def send(result, *, validate=True, path="/items", target=None, method="GET", responses=RESPONSES):
         def operation(**_):
@@ -95,12 +95,12 @@ def test_what_a_handler_may_return(answer, result, status, content_type, body):
         (2**64, b"18446744073709551616"),
         (UUID(int=1), b'"00000000-0000-0000-0000-000000000001"'),
         (datetime(2026, 11, 24, tzinfo=UTC), b'"2026-11-24T00:00:00+00:00"'),
-        (datetime(2026, 11, 24), b'"2026-11-24T00:00:00+00:00"'),  # noqa: DTZ001  # that is the case
+        (datetime(2026, 11, 24), b'"2026-11-24T00:00:00+00:00"'),  # noqa: DTZ001  # a naive datetime is what is tested
         (MultiDict([("a", 1), ("a", 2)]), b'{"a":1}'),
         (float("nan"), b"null"),
     ],
 )
-def test_values_that_are_not_plain_json_are_written_all_the_same(answer, value, text):
+def test_values_that_are_not_plain_json_are_serialised(answer, value, text):
     anything = {"200": {"description": "Any.", "content": {"application/json": {"schema": {"type": "object"}}}}}
     reply = answer({"value": value}, responses=anything)
 
@@ -160,7 +160,7 @@ def raised(problem):
     ("result", "status"),
     [(({"id": 1}, 202), 202), ({"id": "1"}, 200), (({}, 201), 201), (lambda: raised(Problem(status=418)), 418)],
 )
-def test_where_validation_is_off_nothing_is_checked(answer, caplog, result, status):
+def test_responses_are_not_checked_if_validation_is_off(answer, caplog, result, status):
     with caplog.at_level(logging.ERROR, "contractapp"):
         reply = answer(result, validate=False)
 
@@ -173,7 +173,7 @@ def test_a_problem_that_is_documented_is_sent(answer):
     assert (reply.status, reply.json()["detail"]) == (404, "There is no such item.")
 
 
-def test_500_for_an_exception_which_stands_in_the_log_only(answer, caplog):
+def test_500_for_an_exception_that_is_described_only_in_the_log(answer, caplog):
     with caplog.at_level(logging.ERROR, "contractapp"):
         reply = answer(lambda: 1 // 0)
 
@@ -181,7 +181,7 @@ def test_500_for_an_exception_which_stands_in_the_log_only(answer, caplog):
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
 
-def test_500_for_what_json_cannot_say(answer):
+def test_500_for_a_value_that_json_cannot_express(answer):
     assert answer(object()).status == 500
 
 
@@ -211,7 +211,7 @@ def test_a_relative_reference_is_resolved_against_the_path(answer, path, target,
     assert (reply.header("location"), reply.header("link")) == (resolved, f'<{resolved}>; rel="next"')
 
 
-def test_head_has_the_length_of_the_body_that_it_leaves_out(answer):
+def test_head_has_the_content_length_of_get(answer):
     reply = answer({"id": 1}, method="HEAD")
 
     assert (reply.status, reply.header("content-length"), reply.body) == (200, "8", b"")
@@ -237,7 +237,7 @@ def test_a_media_type_may_have_parameters_in_the_contract(answer):
     assert answer({"id": ""}, responses=responses).status == 500
 
 
-def test_nothing_that_handlers_answer_is_kept(ask, compiled, contract):
+def test_responses_are_not_kept(ask, compiled, contract):
     numbers = iter(range(10_000))
 
     def operation():

@@ -1,4 +1,4 @@
-"""Paths to operations."""
+"""Routes: finding the operation of a path."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def routes() -> Routes:
         ("/", "/", []),
     ],
 )
-def test_a_literal_segment_goes_before_a_parameter(routes, path, template, values):
+def test_a_literal_segment_takes_precedence_over_a_parameter(routes, path, template, values):
     match = routes.find(path)
 
     assert (match.route.template, match.values) == (template, values)
@@ -72,13 +72,13 @@ def test_all_routes_can_be_listed(routes):
     }
 
 
-def test_many_segments_cost_no_stack(routes):
+def test_many_segments_need_no_recursion(routes):
     assert routes.find("/users" + "/a" * 100_000) is None
 
 
 @pytest.fixture(params=[1, -1], ids=["in this order", "in the other"])
 def partly(request) -> Routes:
-    """Paths with segments that are partly a parameter."""
+    """Routes with segments that are partly a parameter."""
     routes = Routes()
     paths = [
         "/x/{id}",
@@ -120,21 +120,21 @@ def partly(request) -> Routes:
         ("/y/a--b-c", "/y/{a}-{b}-{c}"),
     ],
 )
-def test_more_literal_text_goes_before_less(partly, path, template):
+def test_more_literal_text_takes_precedence(partly, path, template):
     assert partly.find(path).route.template == template
 
 
 @pytest.mark.parametrize("path", ["/x/", "/y/a", "/y/", "/x"])
-def test_each_parameter_has_a_character(partly, path):
+def test_each_parameter_matches_at_least_one_character(partly, path):
     assert partly.find(path) is None
 
 
-def test_a_long_segment_costs_no_more_than_its_length(partly):
+def test_a_long_segment_takes_linear_time(partly):
     assert partly.find("/y/" + "-a" * 1_000_000 + "/") is None
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in this order", "in the other"])
-def test_a_path_and_the_same_with_a_suffix_are_two(ask, compiled, contract, order, caplog):
+def test_a_path_with_a_suffix_is_another_route(ask, compiled, contract, order, caplog):
     def parameter(name):
         return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 

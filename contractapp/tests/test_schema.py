@@ -1,4 +1,4 @@
-"""OpenAPI 3.0 schemas as validators: what they accept, and what they say of what they refuse."""
+"""OpenAPI 3.0 schemas as validators: which values they accept, and which faults they report."""
 
 import pytest
 
@@ -62,7 +62,7 @@ def faults(schema, value, schemas=None, direction="request"):
         ({"type": "integer", "format": "int32", "minimum": 1}, 0, "must be at least 1"),
     ],
 )
-def test_a_fault_says_the_rule_and_never_the_value(schema, value, detail):
+def test_a_fault_names_the_rule_and_never_the_value(schema, value, detail):
     assert faults(schema, value) == [("", detail)]
 
 
@@ -89,7 +89,7 @@ def test_a_fault_says_the_rule_and_never_the_value(schema, value, detail):
         ({}, [None, {"anything": 1.5}]),
     ],
 )
-def test_what_the_schema_allows_is_valid(schema, value):
+def test_values_that_match_the_schema_are_valid(schema, value):
     assert faults(schema, value) == []
 
 
@@ -97,7 +97,7 @@ def test_what_the_schema_allows_is_valid(schema, value):
     "value",
     ["24/11/2026", "2026-11-24T01:02:03", "2026-11-24 01:02:03Z ", "2026-11-24T25:00:00Z", "2026-11-24T01:02:03Z\n"],
 )
-def test_a_date_time_is_one_of_rfc_3339(value):
+def test_a_date_time_must_follow_rfc_3339(value):
     assert faults({"type": "string", "format": "date-time"}, value) == [("", "must be a date and time (RFC 3339)")]
 
 
@@ -109,12 +109,12 @@ def test_a_date_time_is_one_of_rfc_3339(value):
         "urn:uuid:123e4567-e89b-12d3-a456-426614174000",
     ],
 )
-def test_a_uuid_is_written_as_rfc_9562_writes_it(value):
+def test_a_uuid_must_be_written_as_in_rfc_9562(value):
     assert faults({"type": "string", "format": "uuid"}, value) == [("", "must be a UUID")]
 
 
 def test_null_is_in_an_enumeration_only_where_it_is_listed():
-    """OpenAPI 3.0.3 has `nullable` widen `type` and nothing else."""
+    """In OpenAPI 3.0.3, `nullable` widens only `type`."""
     listed = {"type": "string", "nullable": True, "enum": ["a", None]}
     unlisted = {"type": "string", "nullable": True, "enum": ["a"]}
 
@@ -171,7 +171,7 @@ def test_a_schema_may_refer_to_itself():
     ]
 
 
-def test_a_value_too_deep_to_be_shown_is_a_fault_and_no_crash():
+def test_a_value_that_is_nested_too_deeply_is_a_fault():
     deep = []
     for _ in range(900):
         deep = [deep]
@@ -203,7 +203,7 @@ def test_an_unknown_name_is_cut_at_64_code_points():
     assert faults(schema, {"n" * 64: 1}) == [("/" + "n" * 64, "is not a known member")]
 
 
-def test_a_pointer_has_a_longest_length():
+def test_a_pointer_has_a_maximum_length():
     assert len(pointer_to(*["segment"] * 1000)) == MAX_POINTER_LENGTH + 1
     assert pointer_to("a", 0, "") == "/a/0/"
 
@@ -237,7 +237,7 @@ def test_faults_come_in_the_order_of_their_pointers_whatever_the_order_of_member
     assert [pointer for pointer, _ in one] == ["/a", "/b", "/c", "/m", "/y", "/z"]
 
 
-def test_of_several_faults_in_one_place_the_first_rule_speaks():
+def test_only_the_first_broken_rule_of_a_place_is_reported():
     schema = {"type": "string", "format": "email", "pattern": "^.+@.+$", "minLength": 1}
 
     assert faults(schema, "") == [("", "must have at least 1 character")]
@@ -253,7 +253,7 @@ def test_of_several_faults_in_one_place_the_first_rule_speaks():
         "#/definitions/User",
     ],
 )
-def test_a_reference_to_elsewhere_is_left_to_stock(reference):
+def test_a_reference_outside_the_schemas_is_left_to_stock(reference):
     with pytest.raises(Unsupported):
         validator({"type": "array", "items": {"$ref": reference}}, {"User": {"properties": {"id": {}}}})
 
@@ -265,6 +265,6 @@ def test_a_reference_that_leads_to_itself_is_a_fault_of_the_contract():
         validator({"properties": {"a": {"$ref": "#/components/schemas/A"}}}, loop)
 
 
-def test_a_pattern_that_is_none_is_refused():
+def test_an_invalid_pattern_is_refused():
     with pytest.raises(ValueError, match="regex"):
         validator({"type": "string", "pattern": "("})

@@ -1,4 +1,4 @@
-"""The server as a process: what it hands to the application, and how it stops."""
+"""The server as a process: what it passes to the application, and how it stops."""
 
 import json
 import os
@@ -50,7 +50,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a server of so many workers in `tmp_path`; its process and its port, once it answers."""
+    """A function that starts a server with a number of workers, and returns its process and port once it answers."""
     (tmp_path / "application.py").write_text(APPLICATION)
     processes = []
 
@@ -81,7 +81,7 @@ def start(tmp_path):
         process.stdout.close()
 
 
-def test_what_proxies_say_is_left_to_the_application(start):
+def test_forwarded_headers_are_left_to_the_application(start):
     _, port = start(workers=1)
     headers = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=headers)
@@ -92,7 +92,7 @@ def test_what_proxies_say_is_left_to_the_application(start):
 
 
 def slow_request(port, folder):
-    """A request in flight: the thread that waits for its answer, and what came."""
+    """A request in flight: the thread that waits for the response, and the list that will contain it."""
     answers = []
 
     def ask():
@@ -108,7 +108,7 @@ def slow_request(port, folder):
 
 
 def soon(condition):
-    """Whether it holds before 30 seconds are over."""
+    """Whether the condition holds within 30 seconds."""
     deadline = time.monotonic() + 30
     while not condition():
         if time.monotonic() > deadline:
@@ -127,7 +127,7 @@ def is_refused(port):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_new_connections_are_refused_while_what_is_in_flight_is_finished(start, tmp_path, workers):
+def test_new_connections_are_refused_while_requests_in_flight_are_finished(start, tmp_path, workers):
     process, port = start(workers=workers)
     flight, answers = slow_request(port, tmp_path)
 
@@ -142,7 +142,7 @@ def test_new_connections_are_refused_while_what_is_in_flight_is_finished(start, 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_in_flight_at_the_end_of_the_shutdown_timeout_is_answered_503(start, tmp_path, workers):
+def test_503_for_requests_in_flight_at_the_end_of_the_shutdown_timeout(start, tmp_path, workers):
     process, port = start(workers=workers, shutdown_timeout_seconds=1)
     flight, answers = slow_request(port, tmp_path)
 

@@ -1,4 +1,4 @@
-"""A contract or a handler that does not fit stops the start, with all its faults at once."""
+"""A contract or handlers with faults stop the start with one error that lists all faults."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def paths(**operations):
     return {f"/{name}": {"get": {"operationId": name, **more}} for name, more in operations.items()}
 
 
-def test_handlers_missing_and_left_over_are_named_together(contract):
+def test_missing_and_surplus_handlers_are_reported_together(contract):
     document = contract(paths(one={}, two={}, three={}))
 
     assert faults(document, {"two": lambda: None, "four": lambda: None, "five": lambda: None}) == [
@@ -33,7 +33,7 @@ def test_handlers_missing_and_left_over_are_named_together(contract):
     ]
 
 
-def test_signatures_that_do_not_fit_are_named_together(contract):
+def test_all_signatures_that_do_not_match_are_reported_together(contract):
     def in_query(name, **more):
         return {"name": name, "in": "query", "schema": {"type": "integer"}, **more}
 
@@ -85,7 +85,7 @@ def test_signatures_that_do_not_fit_are_named_together(contract):
         lambda row_id, more="own default": None,
     ],
 )
-def test_signatures_that_fit_start(contract, handler):
+def test_matching_signatures_are_accepted(contract, handler):
     operation = {
         "operationId": "handler",
         "parameters": [
@@ -104,7 +104,7 @@ def test_an_operation_id_given_twice_is_a_fault(contract):
     assert faults(document, {"twice": lambda: None}) == ["The operationId 'twice' is given twice."]
 
 
-def test_a_contract_that_is_no_openapi_names_every_place():
+def test_every_place_that_is_not_openapi_is_reported():
     document = {
         "openapi": "3.0.3",
         "info": {"title": "Only a title"},
@@ -119,7 +119,7 @@ def test_a_contract_that_is_no_openapi_names_every_place():
     ]
 
 
-def test_references_to_nothing_are_named_together(contract):
+def test_references_to_nothing_are_reported_together(contract):
     document = contract(
         {
             "/a": {"get": {"operationId": "a", "parameters": [{"$ref": "#/components/parameters/limit"}]}},
@@ -135,7 +135,7 @@ def test_references_to_nothing_are_named_together(contract):
     ]
 
 
-def test_references_of_a_file_are_named_too(tmp_path):
+def test_references_to_nothing_in_a_file_are_reported_too(tmp_path):
     path = tmp_path / "openapi.yaml"
     path.write_text("openapi: 3.0.3\ninfo: {title: T, version: '1'}\npaths: {/a: {$ref: '#/components/paths/a'}}\n")
 
@@ -151,7 +151,7 @@ def test_a_reference_to_a_missing_file_is_a_fault(contract):
     assert "nowhere.yaml" in found[0]
 
 
-def test_patterns_that_are_none_are_named_together(contract):
+def test_invalid_patterns_are_reported_together(contract):
     schema = {
         "200": {"description": "A.", "content": {"application/json": {"schema": {"type": "string", "pattern": "("}}}}
     }
@@ -169,7 +169,7 @@ def test_patterns_that_are_none_are_named_together(contract):
         ("info: {}", "The contract does not say which version of OpenAPI it is written in."),
     ],
 )
-def test_a_file_that_is_no_contract_is_a_fault(tmp_path, text, fault):
+def test_a_file_that_is_not_a_contract_is_a_fault(tmp_path, text, fault):
     path = tmp_path / "openapi.yaml"
     path.write_text(text)
 
@@ -177,7 +177,7 @@ def test_a_file_that_is_no_contract_is_a_fault(tmp_path, text, fault):
 
 
 @pytest.mark.parametrize("text", ["a: [", "\x00"])
-def test_a_file_that_is_no_yaml_is_a_fault(tmp_path, text):
+def test_a_file_that_is_not_yaml_is_a_fault(tmp_path, text):
     path = tmp_path / "openapi.yaml"
     path.write_text(text)
 
@@ -187,7 +187,7 @@ def test_a_file_that_is_no_yaml_is_a_fault(tmp_path, text):
     assert found[0].startswith("The contract cannot be read: ")
 
 
-def test_a_file_that_is_not_there_is_a_fault(tmp_path):
+def test_a_missing_file_is_a_fault(tmp_path):
     found = faults(tmp_path / "openapi.yaml")
 
     assert len(found) == 1

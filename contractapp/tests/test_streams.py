@@ -1,4 +1,4 @@
-"""Streamed responses: however they end, they are closed exactly once, and nothing is answered twice."""
+"""Streamed responses: however they end, they are closed exactly once, and there is only one response."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ import pytest
 from contractapp import NotFound, Workers
 from contractapp.testing.exchange import exchange
 
-# Connexion 3.3 makes the answer to an error even where it is too late to send it, and does not await it.
+# Connexion 3.3 makes the response to an error even if it is too late to send it, and does not await it.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'ServerErrorMiddleware.error_response' was never awaited")
 
 HEADERS = [(b"host", b"test")]
@@ -35,13 +35,13 @@ SCOPE = {
 
 @pytest.fixture(autouse=True)
 def collected():
-    """What was not awaited is freed while its warning is ignored."""
+    """Frees coroutines that were not awaited while their warnings are ignored."""
     yield
     gc.collect()
 
 
 class Closings(list):
-    """What was closed, in order; each is waited for."""
+    """Records what was closed, in order."""
 
     def __init__(self):
         super().__init__()
@@ -53,7 +53,7 @@ class Closings(list):
             self._condition.notify_all()
 
     def wait(self):
-        """The closings, once the response was closed; a second closing gets a moment to come."""
+        """The recorded closings, after the response was closed and a second closing had time to happen."""
         with self._condition:
             assert self._condition.wait_for(lambda: "response" in self, 10)
             self._condition.wait_for(lambda: self.count("response") > 1, 0.05)
@@ -67,7 +67,7 @@ def closed():
 
 @pytest.fixture
 def gate():
-    """An event that holds threads up; opened in the end whatever happens."""
+    """An event for which threads wait; it is set at the end of the test in any case."""
     gate = threading.Event()
     yield gate
     gate.set()
@@ -75,7 +75,7 @@ def gate():
 
 @pytest.fixture
 def streaming(compiled, contract, closed):
-    """An application whose one operation streams these chunks, and notes what is closed."""
+    """An application whose only operation streams these chunks, and records what is closed."""
 
     def make(chunks, *, close=lambda: None, responses=None, **options):
         def stream():
@@ -104,7 +104,7 @@ async def waits_for_ever():
 
 
 async def run(app, send=None, receive=waits_for_ever, **scope):
-    """Every message that the application sends."""
+    """Run one request; returns the messages that the application sends."""
     sent = []
 
     async def note(message):
@@ -115,7 +115,7 @@ async def run(app, send=None, receive=waits_for_ever, **scope):
     try:
         await app({**SCOPE, **scope}, receive, note)
     except RuntimeError as error:
-        sent.append(type(error))  # alone: its traceback holds what was not awaited
+        sent.append(type(error))  # only this error: its traceback refers to coroutines that were not awaited
     return sent
 
 
@@ -145,7 +145,7 @@ def test_closed_once_when_sending_fails(streaming, closed, number, error):
     assert closed.count("response") == 1
 
 
-def test_a_client_that_left_ends_an_endless_stream(streaming, closed):
+def test_a_disconnect_ends_an_endless_stream(streaming, closed):
     def endless():
         while True:
             yield "more"
@@ -171,7 +171,7 @@ def test_a_client_that_left_ends_an_endless_stream(streaming, closed):
     assert closed.wait() == ["chunks", "response"]
 
 
-def test_a_client_that_left_as_sending_shows_is_no_error(streaming, closed, caplog):
+def test_a_disconnect_reported_by_send_is_not_an_error(streaming, closed, caplog):
     async def send(count, _):
         if count == 3:
             raise BrokenPipeError
@@ -183,7 +183,7 @@ def test_a_client_that_left_as_sending_shows_is_no_error(streaming, closed, capl
     assert caplog.records == []
 
 
-def test_the_rest_of_a_body_does_not_count_as_leaving(streaming, closed):
+def test_the_rest_of_a_body_is_not_a_disconnect(streaming, closed):
     messages = [{"type": "http.request", "body": b"x", "more_body": True}] * 3
 
     async def receive():
@@ -195,7 +195,7 @@ def test_the_rest_of_a_body_does_not_count_as_leaving(streaming, closed):
     assert closed.wait() == ["chunks", "response"]
 
 
-def test_a_chunk_that_does_not_come_in_time_breaks_the_stream_off(streaming, closed, gate):
+def test_a_late_chunk_breaks_the_stream_off(streaming, closed, gate):
     def pausing():
         yield "a"
         gate.wait(10)
@@ -207,18 +207,18 @@ def test_a_chunk_that_does_not_come_in_time_breaks_the_stream_off(streaming, clo
     gate.set()
 
     assert kinds(sent) == ["http.response.start", "http.response.body", "RuntimeError"]
-    assert early == []  # a thread is in it
+    assert early == []  # a thread is making a chunk
     assert closed.wait() == ["chunks", "response"]
 
 
-def test_each_chunk_has_the_time_of_a_request(streaming, monkeypatch):
+def test_each_chunk_has_its_own_time_limit(streaming, monkeypatch):
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("contractapp.serve.workers.time", clock)
 
     def slow():
         for _ in range(5):
             clock.now += 10
-            threading.Event().wait(0.3)  # the deadlines are looked at meanwhile
+            threading.Event().wait(0.3)  # long enough for a sweep of the deadlines
             yield "a"
 
     sent = asyncio.run(run(streaming(slow, workers=Workers(timeout_seconds=15))))
@@ -226,7 +226,7 @@ def test_each_chunk_has_the_time_of_a_request(streaming, monkeypatch):
     assert b"".join(message.get("body", b"") for message in sent) == b"aaaaa"
 
 
-def test_a_queue_that_is_full_meanwhile_refuses_no_chunk_and_no_closing(streaming, closed):
+def test_a_full_queue_refuses_neither_chunks_nor_closing(streaming, closed):
     workers = Workers(read_threads=1)
 
     def chunks():
@@ -282,7 +282,7 @@ def test_closed_once_when_cancelled_while_a_chunk_is_sent(streaming, closed):
 
 
 @pytest.mark.parametrize("error", [NotFound(), ZeroDivisionError()], ids=["problem", "error"])
-def test_a_chunk_that_fails_is_answered_by_nothing_more(streaming, closed, error):
+def test_no_second_response_after_a_chunk_that_raises(streaming, closed, error):
     def failing():
         yield "a"
         raise error
@@ -294,7 +294,7 @@ def test_a_chunk_that_fails_is_answered_by_nothing_more(streaming, closed, error
 
 
 @pytest.mark.parametrize("error", [NotFound(), ZeroDivisionError()], ids=["problem", "error"])
-def test_a_closing_that_fails_is_logged_and_answered_by_nothing_more(streaming, closed, error, caplog):
+def test_an_error_in_closing_is_logged_and_gets_no_second_response(streaming, closed, error, caplog):
     def close():
         raise error
 
@@ -326,7 +326,7 @@ def test_a_stream_that_the_contract_does_not_document_is_closed(streaming, close
     assert closed.wait()[-1:] == ["response"]
 
 
-def test_a_stream_that_comes_after_its_503_is_closed(compiled, contract, closed, gate):
+def test_a_stream_that_comes_after_the_503_is_closed(compiled, contract, closed, gate):
     def stream():
         gate.wait(10)
         response = flask.Response(iter(["late"]), mimetype="text/plain")
@@ -346,7 +346,7 @@ def test_a_stream_that_comes_after_its_503_is_closed(compiled, contract, closed,
 
 
 def timing_out(seconds):
-    """A layer of the user's own that answers 504 after so many seconds."""
+    """An ASGI layer of the user that answers 504 after this time."""
 
     def layer(app):
         async def call(scope, receive, send):
@@ -363,7 +363,7 @@ def timing_out(seconds):
 
 
 @pytest.mark.parametrize("position", ["in front of Connexion's", "around the application"])
-def test_a_layer_that_times_a_request_out_keeps_its_own_answer(compiled, contract, closed, gate, position):
+def test_a_layer_with_a_timeout_sends_its_own_answer(compiled, contract, closed, gate, position):
     from connexion.middleware import ConnexionMiddleware
 
     def stream():
@@ -385,7 +385,7 @@ def test_a_layer_that_times_a_request_out_keeps_its_own_answer(compiled, contrac
     assert asyncio.run(main()) == (504, b"mine", ["response"])
 
 
-def test_a_problem_in_a_stream_of_stock_connexion_gets_no_second_answer(compiled, contract):
+def test_a_problem_in_a_stream_of_stock_connexion_gets_no_second_response(compiled, contract):
     def stream(context_):
         def chunks():
             yield "a"
@@ -400,7 +400,7 @@ def test_a_problem_in_a_stream_of_stock_connexion_gets_no_second_answer(compiled
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_a_status_without_a_body_has_none(compiled, contract, closed, status):
+def test_a_status_without_a_body_is_sent_without_one(compiled, contract, closed, status):
     def stream():
         response = flask.Response(iter(["a"]), status=status)
         response.call_on_close(lambda: closed.note("response"))

@@ -17,18 +17,18 @@ from contractapp.problems import Unavailable
 
 @pytest.fixture
 def gate():
-    """An event that holds threads up; opened in the end whatever happens."""
+    """An event for which threads wait; it is set at the end of the test in any case."""
     gate = threading.Event()
     yield gate
     gate.set()
 
 
 class Thing:
-    """Something that can be referenced weakly."""
+    """An object that can be referenced weakly."""
 
 
 class Fault(Exception):
-    """As above; noted as it is made, for a variable would put it and its traceback into a cycle."""
+    """As above. It records itself when it is made, since a variable would put it and its traceback into a cycle."""
 
     made: ClassVar[list[weakref.ref]] = []
 
@@ -37,7 +37,7 @@ class Fault(Exception):
 
 
 def freed(*references):
-    """Whether what they refer to is freed, once the threads have let go of it."""
+    """Whether the referenced objects are freed after the threads have dropped them."""
     deadline = time.monotonic() + 10
     while any(reference() is not None for reference in references) and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -59,7 +59,7 @@ def test_a_call_raises_what_it_raised():
         asyncio.run(workers.run(workers.write, lambda: 1 // 0))
 
 
-def test_what_no_future_takes_is_an_error_and_keeps_nobody_waiting():
+def test_an_exception_that_a_future_cannot_take_becomes_an_error():
     workers = Workers(read_threads=1, timeout_seconds=5)
 
     async def main():
@@ -75,7 +75,7 @@ def test_what_no_future_takes_is_an_error_and_keeps_nobody_waiting():
     assert time.monotonic() - began < 2
 
 
-def test_writes_that_wait_leave_threads_for_reads(gate):
+def test_waiting_writes_do_not_occupy_the_threads_of_reads(gate):
     workers = Workers(read_threads=1, write_threads=1)
 
     async def main():
@@ -87,7 +87,7 @@ def test_writes_that_wait_leave_threads_for_reads(gate):
     assert asyncio.run(main()) == ("read", True)
 
 
-def test_without_write_threads_everything_takes_its_turn_in_one_lane():
+def test_without_write_threads_all_calls_share_one_lane():
     workers = Workers(read_threads=1, write_threads=0)
 
     assert workers.write is workers.read
@@ -110,7 +110,7 @@ def test_503_when_the_queue_is_full(gate):
     assert asyncio.run(main()) == [True, "served", "served"]
 
 
-def test_503_at_the_deadline_and_what_waited_never_runs(gate):
+def test_503_at_the_deadline_and_a_waiting_call_never_runs(gate):
     workers = Workers(read_threads=1, timeout_seconds=0.1)
     ran = []
 
@@ -131,7 +131,7 @@ def test_503_at_the_deadline_and_what_waited_never_runs(gate):
     assert (last, ran) == ("served again", [])
 
 
-def test_a_call_whose_caller_went_away_never_runs(gate):
+def test_a_waiting_call_of_a_cancelled_caller_never_runs(gate):
     workers = Workers(read_threads=1)
     ran = []
 
@@ -176,11 +176,11 @@ def test_several_loops_share_the_threads():
     assert sorted(results) == [[(number, n) for n in range(50)] for number in range(4)]
 
 
-def test_a_call_that_ends_after_its_loop_was_closed_harms_nobody(gate):
+def test_a_call_may_end_after_its_loop_was_closed(gate):
     workers = Workers(read_threads=1)
 
     async def give_up():
-        asyncio.ensure_future(workers.run(workers.read, gate.wait))  # noqa: RUF006  # nobody will wait for it
+        asyncio.ensure_future(workers.run(workers.read, gate.wait))  # noqa: RUF006  # it is never awaited
         await asyncio.sleep(0.01)
 
     asyncio.run(give_up())
@@ -189,7 +189,7 @@ def test_a_call_that_ends_after_its_loop_was_closed_harms_nobody(gate):
     assert asyncio.run(workers.run(workers.read, lambda: "served")) == "served"
 
 
-def test_loops_that_are_gone_are_forgotten():
+def test_closed_loops_are_forgotten():
     workers = Workers(read_threads=1)
     for _ in range(20):
         asyncio.run(workers.run(workers.read, int))
@@ -197,7 +197,7 @@ def test_loops_that_are_gone_are_forgotten():
     assert len(workers._by_loop) < 5
 
 
-def test_what_was_answered_is_not_kept_behind_a_slow_call(gate):
+def test_answered_calls_are_not_kept_behind_a_slow_call(gate):
     workers = Workers(read_threads=1, write_threads=1)
 
     async def main():
@@ -211,7 +211,7 @@ def test_what_was_answered_is_not_kept_behind_a_slow_call(gate):
     assert asyncio.run(main()) == (True, True, True)
 
 
-def test_what_a_call_that_was_given_up_holds_is_let_go_while_its_place_in_the_queue_is_not(gate):
+def test_a_call_that_was_given_up_drops_its_references_while_it_stays_queued(gate):
     workers = Workers(read_threads=1, timeout_seconds=0.1)
 
     def call(thing):
@@ -225,14 +225,14 @@ def test_what_a_call_that_was_given_up_holds_is_let_go_while_its_place_in_the_qu
         waiting = asyncio.ensure_future(workers.run(workers.read, partial(call, thing)))
         del thing
         outcomes = [type(outcome) for outcome in await asyncio.gather(stuck, waiting, return_exceptions=True)]
-        del stuck, waiting  # their errors hold the frames
+        del stuck, waiting  # their errors refer to the frames
         return outcomes, await asyncio.to_thread(freed, reference)
 
     assert asyncio.run(main()) == ([Unavailable, Unavailable], True)
 
 
-def test_an_error_is_in_no_cycle(gate):
-    """So that what it holds, a body of a megabyte, is freed at once."""
+def test_an_error_is_not_part_of_a_reference_cycle(gate):
+    """Otherwise the objects that it refers to, such as a body of a megabyte, would not be freed at once."""
     workers = Workers()
     Fault.made.clear()
 
@@ -254,7 +254,7 @@ def test_an_error_is_in_no_cycle(gate):
         gc.enable()
 
 
-def test_a_call_that_raises_what_cancels_is_an_error():
+def test_a_cancellation_raised_by_a_call_is_an_error():
     workers = Workers()
 
     def cancel():
@@ -271,14 +271,14 @@ def ended(threads):
 
 
 def started_by(workers):
-    """The threads that workers start for their first call."""
+    """The threads that the workers start for their first call."""
     before = set(threading.enumerate())
     asyncio.run(workers.run(workers.read, int))
     asyncio.run(workers.run(workers.write, int))
     return set(threading.enumerate()) - before
 
 
-def test_threads_end_with_their_workers():
+def test_threads_end_when_their_workers_are_freed():
     workers = Workers()
     threads = started_by(workers)
     del workers
@@ -299,7 +299,7 @@ def test_threads_end_when_closed_and_a_later_call_starts_new_ones(gate):
     assert (len(first), len(second)) == (6, 6)
 
 
-def test_what_is_queued_is_done_before_the_threads_end(gate):
+def test_queued_calls_run_before_the_threads_end(gate):
     workers = Workers(read_threads=1)
 
     async def main():
@@ -313,7 +313,7 @@ def test_what_is_queued_is_done_before_the_threads_end(gate):
 
 
 @pytest.mark.parametrize("comes", ["after the deadline", "after a cancellation", "with a cancellation"])
-def test_a_result_that_nobody_takes_is_given_to_discard(gate, comes):
+def test_a_result_without_a_caller_is_passed_to_discard(gate, comes):
     workers = Workers(timeout_seconds=0.05 if comes == "after the deadline" else 15)
     started, discarded = threading.Event(), threading.Event()
     results = []
@@ -332,7 +332,7 @@ def test_a_result_that_nobody_takes_is_given_to_discard(gate, comes):
         await asyncio.to_thread(started.wait, 10)
         if comes == "with a cancellation":
             gate.set()
-            time.sleep(0.05)  # noqa: ASYNC251  # the loop finds both when it goes on: the result, then the cancellation
+            time.sleep(0.05)  # noqa: ASYNC251  # when the loop continues, it finds both: the result, then the cancellation
             asyncio.get_running_loop().call_soon(task.cancel)
         elif comes == "after a cancellation":
             task.cancel()
@@ -347,7 +347,7 @@ def test_a_result_that_nobody_takes_is_given_to_discard(gate, comes):
     assert results == ["late"]
 
 
-def test_the_last_call_runs_though_nobody_waits_for_it(gate):
+def test_the_last_call_runs_even_if_its_future_is_cancelled(gate):
     workers = Workers(read_threads=1, queue_size=0, timeout_seconds=0.05)
     ran = threading.Event()
 

@@ -112,7 +112,7 @@ class ContractApp(connexion.FlaskApp):
         return tuple(self._contracts)
 
     def add_error_handler(self, code_or_exception: int | type[Exception], function: Callable[..., Any]) -> None:
-        """Register an error handler, as in Connexion. One for a status is also called for refused requests.
+        """Register an error handler, as in Connexion. It is also called for refused requests with its status.
 
         Args:
             code_or_exception: A status, or a class of exceptions such as `Problem`.
@@ -186,7 +186,7 @@ class ContractApp(connexion.FlaskApp):
         """The contract's layer around `app`. Connexion calls this after all APIs were added, to build its stack."""
         has_wsgi_middleware = wsgi_application(self) is not self._flask_wsgi_app
         if has_wsgi_middleware or not is_stock_behind(self, self._contract_middleware):
-            logger.warning("Middleware stands behind the contract's: every operation is left to stock Connexion.")
+            logger.warning("Other middleware follows the contract's: every operation is left to stock Connexion.")
             for added, swagger_ui_options in self._published:
                 added.serve_swagger_ui(swagger_ui_options)
             return app

@@ -97,7 +97,7 @@ class _Operation:
         yield from self._responses()
 
     def _security(self) -> Iterator[Change]:
-        """Each list is of alternatives: whoever met one of the old must meet one of the new."""
+        """Each list has alternatives: a client that met one of the old must meet one of the new."""
         before = self.before.get("security", self.old.get("security", []))
         after = self.after.get("security", self.new.get("security", []))
         if before != after:
