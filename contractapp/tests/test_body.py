@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import tracemalloc
 
 import pytest
@@ -160,10 +161,7 @@ def test_large_integers_stay_exact(ask, compiled, contract):
     body = b'{"a": 123456789012345678901234567890}'
     reply = ask(application(compiled, contract), "POST", "/echo", [("Content-Type", "application/json")], body)
 
-    assert (
-        reply.json() == {"body": {"a": 123456789012345678901234567890}}
-        or b"123456789012345678901234567890" in reply.body
-    )
+    assert json.loads(reply.body) == {"body": {"a": 123456789012345678901234567890}}
 
 
 def test_408_closes_the_connection(ask, compiled, contract):

@@ -175,7 +175,9 @@ ROWS: dict[str, Callable[[Request, int, int], bool]] = {
     "format": lambda r, ours, stock: (ours, stock) == (400, 200) and bool(FORMATTED.search(r.body)),
     "end-of-line": lambda r, ours, stock: stock in {200, 500} and b"\n" in r.path,
     "typed-header": lambda r, ours, stock: (ours, stock) == (200, 400) and any(name == "X-I" for name, _ in r.headers),
-    "media-type": lambda r, ours, _: bool(r.body) and (ours == 415 or r.content_types != ["application/json"]),
+    "media-type": lambda r, ours, _: (
+        ours == 415 or (bool(r.body or r.content_types) and r.content_types != ["application/json"])
+    ),
     "json-form": lambda r, ours, _: ours == 400 and (not is_utf_8(r.body) or bool(ODD_JSON.search(r.body))),
     "chunked": lambda r, *_: r.chunked,
     "optional-body": lambda r, ours, stock: (ours, stock) == (200, 400) and not r.body and r.path == b"/optional",
@@ -412,6 +414,10 @@ def outcome(reply) -> Any:
 @example(request=Request("POST", "/things", (("Content-Type", "application/json"),), b'{"name": "a", "price": NaN}'))
 @example(request=Request("POST", "/things", (("Content-Type", "application/json"),), b'{"name": "a"}', chunked=True))
 @example(request=Request("POST", "/things", (("Content-Type", "text/plain"),), b'{"name": "a"}'))
+@example(request=Request("POST", "/things", (("Content-Type", "Application/JSON"),)))
+@example(
+    request=Request("POST", "/things", (("Content-Type", "application/json"), ("Content-Type", "application/json")))
+)
 @example(request=Request("POST", "/things", (("Content-Type", "Application/JSON"),), b'{"name": "a"}'))
 def test_the_compiled_application_does_what_stock_does(request, apps, ask):
     ours, stock = (send(ask, app, request) for app in apps)
