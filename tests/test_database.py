@@ -292,7 +292,7 @@ def test_a_file_put_beside_the_log_of_another_is_unavailable_until_the_log_is_go
     with pytest.raises(Unavailable):
         write(_NEW, ANN)
 
-    assert f"{own_file}-wal is not the log of this {own_file}" in str(refusal.value.__cause__)
+    assert f"{own_file}-wal does not belong to {own_file}" in str(refusal.value.__cause__)
     for path in own_file.parent.glob("api.db-*"):
         path.unlink()
     assert read(_ALL, {}) == []

@@ -1,6 +1,6 @@
-"""The database: `db`, its two engines, and the only two ways a handler reaches it, `read` and `write`.
+"""The database: `db`, its two engines, and the functions `read` and `write`, through which handlers use it.
 
-Whatever goes wrong leaves here as the problem that a client should see, or unchanged when nobody foresaw it.
+An expected error of the database is raised as the problem that the client gets; any other error is raised unchanged.
 """
 
 from api.database.access import dispose, init_app, read, report_slow_statements, write

@@ -1,4 +1,4 @@
-"""An application's way to its database: two statement runners, and the functions `read` and `write` that use them."""
+"""The database of an application: two statement runners, and the functions `read` and `write` that use them."""
 
 from collections.abc import Iterable, Sequence
 from types import FunctionType
@@ -19,10 +19,11 @@ from api.database.statements import StatementRunner
 
 
 class Runners(NamedTuple):
-    """An application's way to its database: `reader` for single statements, `writer` for transactions and `db.session`.
+    """The statement runners of an application: `reader` for single statements, `writer` for transactions.
 
-    On PostgreSQL a read through an engine created with AUTOCOMMIT is one round trip instead of three: 103 µs, not 221
-    (SQLAlchemy 2.1, psycopg 3.3). With pools of their own, writers that wait leave the readers' connections alone.
+    On PostgreSQL, a read on an AUTOCOMMIT engine is one round trip instead of three: 103 µs, not 221 (SQLAlchemy 2.1,
+    psycopg 3.3). Each runner has its own pool, so writers that wait do not occupy the connections of readers.
+    `db.session` uses the engine of `writer`.
     """
 
     reader: StatementRunner
@@ -30,19 +31,19 @@ class Runners(NamedTuple):
 
 
 def init_app(flask_app: Flask, settings: Settings) -> None:
-    """Give a Flask application its runners; nothing connects yet."""
+    """Create the engines and runners of a Flask application; does not connect yet."""
     flask_app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
     given = flask_app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
     flask_app.config["SQLALCHEMY_ENGINE_OPTIONS"] = merged(writer_options(settings), given)
     db.init_app(flask_app)
     with flask_app.app_context():
         engine = db.engine
-    # A pool that the configuration chose has its reasons: it gets every connection back.
+    # A pool that the configuration chose gets every connection back, because it may have its own rules for them.
     keep = not any(name.startswith("pool") for name in given)
     path = sqlite.path_of(engine.url) if settings.is_sqlite else None
     file = DatabaseFile(str(path)) if path is not None else None
     reader = writer = _runner(engine, settings, file, keep=keep)
-    # An in-memory SQLite database is its connection: there is nothing a second engine could open.
+    # A second engine would open a different database in memory.
     if not settings.in_memory:
         reading = create_engine(engine.url, **merged(reader_options(settings), given))
         reader = _runner(reading, settings, file, keep=keep)
@@ -50,7 +51,7 @@ def init_app(flask_app: Flask, settings: Settings) -> None:
 
 
 def report_slow_statements(flask_app: Flask, handlers: Iterable[FunctionType]) -> None:
-    """Name in the log each statement of the handlers' modules that will not run on the driver itself, and why."""
+    """Log each statement in the modules of the handlers that cannot run on the driver alone, with the reason."""
     runners = _runners(flask_app)
     named = {
         f"{handler.__module__}.{name}": value for handler in handlers for name, value in handler.__globals__.items()
@@ -63,13 +64,13 @@ def report_slow_statements(flask_app: Flask, handlers: Iterable[FunctionType]) -
 
 
 def dispose(flask_app: Flask) -> None:
-    """Close an application's idle connections; one that is needed again is opened again. Empties `:memory:`."""
+    """Close an application's connections; the next statement opens a new one. A database in memory is lost."""
     for runner in set(_runners(flask_app)):
         runner.dispose()
 
 
 def read(statement: Select[Any] | TextClause, parameters: Parameters) -> Rows:
-    """The rows of one statement; raises `Unavailable`. A read that meets a dead connection is tried once more."""
+    """The rows of one statement; raises `Unavailable`. After a connection error the statement is run a second time."""
     reader = _runners().reader
     try:
         try:
@@ -77,17 +78,17 @@ def read(statement: Select[Any] | TextClause, parameters: Parameters) -> Rows:
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            # Every connection as old as the dead one was dropped with it: this opens a new one.
+            # All open connections were closed together with the broken one, so this call opens a new one.
             return reader.fetch(statement, parameters)
     except SQLAlchemyError as error:
         raise_problem(error)
 
 
 def write(statement: Insert | Update | Delete, parameters: Parameters) -> Sequence[Any] | None:
-    """The first row that one statement RETURNs, committed; `None` when it touched no row.
+    """Run one statement and commit; the first row of its RETURNING clause, or None if the statement changed no row.
 
-    Raises the problem in the `info` of the constraint that refused it, or `Unavailable`. Never tried again: a
-    connection that dies in COMMIT does not tell whether the row was stored.
+    Raises the problem in the `info` of the constraint that refused the row, or `Unavailable`. The statement is not
+    run a second time: if the connection breaks during COMMIT, it is unknown whether the row was stored.
     """
     try:
         rows = _runners().writer.change(statement, parameters, problem_of)

@@ -1,4 +1,4 @@
-"""A Core statement compiled for the driver: its SQL, its arguments, and its rows as SQLAlchemy would give them."""
+"""Compiles a Core statement for the driver: its SQL, and SQLAlchemy's conversions of its arguments and rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -29,30 +29,30 @@ Statement = Select[Any] | TextClause | Insert | Update | Delete
 Parameters = Mapping[str, Any]
 Rows = Sequence[Sequence[Any]]
 
-# Types that convert a value by the value alone. Others, such as Numeric, ask the driver for the column's type first.
+# Types whose conversion depends only on the value. Others, such as Numeric, need the column's type from the driver.
 _BY_VALUE = (Boolean, Date, DateTime, Enum, Integer, String, Uuid)
 
 _Converter = Callable[[Any], Any]
 
 
 class CompiledStatement(NamedTuple):
-    """A statement as the driver takes it."""
+    """A statement compiled for the driver."""
 
     sql: str
     arguments: Callable[[Parameters], Any]
-    """From values by name to what the driver's `execute` takes."""
+    """Converts values by name into the second argument of the driver's `execute`."""
     rows: Callable[[Rows], Rows] | None
-    """From the driver's rows to SQLAlchemy's; None where they are the same."""
+    """Converts the driver's rows into SQLAlchemy's; None if they are the same."""
     lookups: tuple[int, ...]
-    """As `lookups` gives them."""
+    """The result of the function `lookups` for this statement."""
 
 
 class LeftToSQLAlchemy(Exception):
-    """Why a statement cannot run on the driver itself, as the end of a sentence."""
+    """The driver alone cannot run a statement; the message is the reason, as the end of a sentence."""
 
 
 def compile_statement(statement: Statement, names: frozenset[str], dialect: Dialect) -> CompiledStatement:
-    """The statement with values for these names; raises `LeftToSQLAlchemy`."""
+    """The statement, compiled for values with these names; raises `LeftToSQLAlchemy`."""
     compiled = _compiled(statement, dialect, names)
     return CompiledStatement(
         str(compiled),
@@ -63,7 +63,7 @@ def compile_statement(statement: Statement, names: frozenset[str], dialect: Dial
 
 
 def reason_to_leave(statement: Statement, dialect: Dialect) -> str | None:
-    """Why a statement cannot run on the driver itself, whichever columns get a value; None where that is not known."""
+    """The reason why the driver alone cannot run a statement, for any choice of columns; None if no reason is known."""
     given: list[frozenset[str] | None] = [None]
     if isinstance(statement, Insert | Update):
         columns = statement.table.columns.values()
@@ -73,13 +73,13 @@ def reason_to_leave(statement: Statement, dialect: Dialect) -> str | None:
             _compiled(statement, dialect, names)
     except LeftToSQLAlchemy as reason:
         return str(reason)
-    except CompileError:  # needs the very names that it will be given
+    except CompileError:  # the statement can be compiled only with the names that it will be run with
         pass
     return None
 
 
 def lookups(statement: Statement) -> tuple[int, ...]:
-    """The places of RETURNed columns that look up a value that is never NULL: NULL says that no row was found."""
+    """The positions of the RETURNING columns that look up a NOT NULL value; NULL there means that no row was found."""
     if not isinstance(statement, Insert | Update):
         return ()
     return tuple(
@@ -94,7 +94,7 @@ def _columns(statement: Statement) -> Sequence[Any]:
 
 
 def _compiled(statement: Statement, dialect: Dialect, names: frozenset[str] | None) -> SQLCompiler:
-    """The statement in SQL; without names, with a value for every column. Raises `LeftToSQLAlchemy`."""
+    """The statement, compiled for these names, or for all columns if None; raises `LeftToSQLAlchemy`."""
     compiled: Any = statement.compile(dialect=dialect, column_keys=None if names is None else sorted(names))
     for column in (*compiled.insert_prefetch, *compiled.update_prefetch):
         raise LeftToSQLAlchemy(f"Python computes the value of {column}")
@@ -116,7 +116,7 @@ def _undecorated(type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def _constants(compiled: SQLCompiler, names: frozenset[str], dialect: Dialect) -> dict[str, Any]:
-    """The values that the statement itself holds, by name, as the driver takes them."""
+    """The values that are part of the statement, by name, converted for the driver."""
     values = compiled.construct_params(dict.fromkeys(names))
     constant = {name: value for name, value in values.items() if name not in names}
     return _converted(constant, _bind_converters(compiled, constant, dialect))
@@ -132,7 +132,7 @@ def _arguments(
 
 
 def _ordered(order: Sequence[str] | None, constant: Parameters) -> Callable[[Parameters], Any]:
-    """From values by name to all values: by name, or in the order of the places in the SQL."""
+    """A function from the given values to all values: by name, or as a sequence in the order of the placeholders."""
     if order is None:
         return (lambda given: {**given, **constant}) if constant else lambda given: given
     if constant:
@@ -148,7 +148,7 @@ def _converted(values: Parameters, converters: Mapping[str, _Converter]) -> dict
 
 
 def _bind_converters(compiled: SQLCompiler, names: Iterable[str], dialect: Dialect) -> dict[str, _Converter]:
-    """What turns a named value into the driver's, for the names whose values change."""
+    """The conversions of values for the driver, by name; names whose values need no conversion are left out."""
     types = {name: compiled.binds[name].type for name in names if name in compiled.binds}
     found = {name: type_.dialect_impl(dialect).bind_processor(dialect) for name, type_ in types.items()}
     return {name: converter for name, converter in found.items() if converter is not None}

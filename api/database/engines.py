@@ -1,4 +1,4 @@
-"""`db`, and how its two engines connect: pools, transactions and timeouts, by the settings."""
+"""`db`, and the options of its two engines: pools, transactions and timeouts, from the settings."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -13,7 +13,7 @@ from api.config import Settings
 
 
 class Base(DeclarativeBase):
-    """Every constraint has a name, so that migrations can change it and `write` can recognise it."""
+    """The base of all models. Every constraint gets a name: migrations need it, and `write` recognises it in errors."""
 
     metadata = MetaData(
         naming_convention={
@@ -29,18 +29,18 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
-# Errors and SQLAlchemy's echo show statements without their parameters' values.
+# Errors and SQLAlchemy's echo do not show the values of parameters.
 _HIDDEN = {"hide_parameters": True}
 
 
 def writer_options(settings: Settings) -> dict[str, Any]:
-    """What `create_engine` takes for transactions and `db.session`."""
+    """The options of `create_engine` for the engine of transactions and `db.session`."""
     if settings.in_memory:
         connect_args = {**_connect_args(settings), "check_same_thread": False}
         return {**_HIDDEN, "poolclass": StaticPool, "connect_args": connect_args}
     return {
         **_HIDDEN,
-        # Sessions of tests and scripts come out of the pool's overflow.
+        # Sessions of tests and scripts use the overflow of the pool.
         "pool_size": settings.write_threads,
         "pool_timeout": settings.pool_timeout_seconds,
         "connect_args": _connect_args(settings),
@@ -48,7 +48,7 @@ def writer_options(settings: Settings) -> dict[str, Any]:
 
 
 def reader_options(settings: Settings) -> dict[str, Any]:
-    """What `create_engine` takes for single statements that change nothing."""
+    """The options of `create_engine` for the engine of single statements that change nothing."""
     return {
         **_HIDDEN,
         "pool_size": settings.read_threads,
@@ -62,14 +62,14 @@ def reader_options(settings: Settings) -> dict[str, Any]:
 
 def _connect_args(settings: Settings) -> dict[str, Any]:
     if settings.is_sqlite:
-        # The driver opens a transaction before the first INSERT, UPDATE or DELETE, and none for a SELECT. IMMEDIATE
-        # takes the write lock there and then, so that waiting for it goes by the timeout; a lock upgraded from a
-        # read fails at once.
+        # The driver begins a transaction before the first INSERT, UPDATE or DELETE, but not before a SELECT. BEGIN
+        # IMMEDIATE takes the write lock at once and waits for it up to the timeout. A transaction that began with a
+        # read and then needs the write lock can fail without waiting.
         return {"timeout": settings.lock_timeout_seconds, "isolation_level": "IMMEDIATE"}
-    # `postgresql` sets the other timeouts once connected: not every pooler takes them as parameters of the start.
+    # The module `postgresql` sets the other timeouts after connecting: not every pooler accepts them at connection.
     return {
         "connect_timeout": ceil(settings.connect_timeout_seconds),
-        # A server that vanishes without a word is noticed no later than one that is too slow.
+        # A server that disappears without closing the connection is detected as early as one that is too slow.
         "tcp_user_timeout": ceil(settings.statement_timeout_seconds * 1000),
         "keepalives_idle": ceil(settings.statement_timeout_seconds),
         "keepalives_interval": 1,
@@ -78,7 +78,7 @@ def _connect_args(settings: Settings) -> dict[str, Any]:
 
 
 def merged(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Our engine options under those that the application's own configuration gives."""
+    """The engine options, overridden by those in the application's configuration."""
     if "poolclass" in given:
         options = {name: value for name, value in options.items() if not name.startswith(("pool", "max_overflow"))}
     connect_args = {**options["connect_args"], **given.get("connect_args", {})}

@@ -1,4 +1,4 @@
-"""What a client sees of a database error: the problem beside the constraint that refused a row, or `Unavailable`."""
+"""Classifies database errors, and removes parameter values from their messages."""
 
 import sqlite3
 from typing import NoReturn
@@ -11,17 +11,17 @@ from contractapp import Unavailable
 
 
 def raise_problem(error: SQLAlchemyError) -> NoReturn:
-    """Raise the problem that stands for a database error, or the error itself if there is none."""
-    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_trouble(error)):
+    """Raise `Unavailable` if the database cannot answer at present, otherwise the error itself."""
+    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_unavailable(error)):
         raise Unavailable from error
     raise error
 
 
 def hide_values(error: BaseException) -> None:
-    """Take the parameters' values out of the text of a driver's error; SQLite's has none.
+    """Remove the values of parameters from the message of a driver's error; SQLite's messages contain none.
 
-    PostgreSQL repeats them in the lines after the first (`DETAIL: Key (email)=(ann@example.com) already exists.`), and
-    in the first too where the data itself is at fault (SQLSTATE class 22).
+    PostgreSQL repeats values after the first line (`DETAIL: Key (email)=(ann@example.com) already exists.`), and also
+    in the first line of data exceptions (SQLSTATE class 22).
     """
     sqlstate, diagnostics = getattr(error, "sqlstate", None), getattr(error, "diag", None)
     if sqlstate is not None and diagnostics is not None:
@@ -29,7 +29,7 @@ def hide_values(error: BaseException) -> None:
 
 
 def hide_values_in(context: ExceptionContext) -> None:
-    """The same for an error on its way through SQLAlchemy, which has copied the text; a listener to `handle_error`."""
+    """Do the same for an error of SQLAlchemy, which contains a copy of the message; a listener for `handle_error`."""
     original, error = context.original_exception, context.sqlalchemy_exception
     before = str(original)
     hide_values(original)
@@ -37,7 +37,7 @@ def hide_values_in(context: ExceptionContext) -> None:
         error.args = tuple(str(text).replace(before, str(original)) for text in error.args)
 
 
-_SQLITE_TROUBLE = frozenset(
+_SQLITE_UNAVAILABLE = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
@@ -48,23 +48,23 @@ _SQLITE_TROUBLE = frozenset(
     }
 )
 
-# Connection exceptions, insufficient resources, operator intervention (a statement timeout is 57014), lock not
-# available, serialization failure, deadlock, and a standby that takes no writes.
-_POSTGRESQL_TROUBLE = ("08", "53", "57", "55P03", "40001", "40P01", "25006")
+# Connection exceptions, insufficient resources, operator intervention (57014 is a statement timeout), lock not
+# available, serialization failure, deadlock, and read-only transaction (a standby).
+_POSTGRESQL_UNAVAILABLE = ("08", "53", "57", "55P03", "40001", "40P01", "25006")
 
 
-def _is_trouble(error: DBAPIError) -> bool:
-    """Whether an error says that the database cannot answer just now, rather than that we asked nonsense.
+def _is_unavailable(error: DBAPIError) -> bool:
+    """Whether the database cannot answer at present; any other error has its cause in the statement.
 
-    Told by code: the drivers raise OperationalError for a missing table as well as for a locked one.
+    Decided by error code: the drivers raise OperationalError for a missing table as well as for a locked one.
     """
     if error.connection_invalidated:
         return True
     sqlite_code = getattr(error.orig, "sqlite_errorcode", None)
     if sqlite_code is not None:
-        return sqlite_code & 0xFF in _SQLITE_TROUBLE  # the rest of an extended code says how, not what
+        return sqlite_code & 0xFF in _SQLITE_UNAVAILABLE  # the low byte of an extended code is the primary code
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate is not None:
-        return str(sqlstate).startswith(_POSTGRESQL_TROUBLE)
-    # The server never answered: refused, timed out, or cut off in the middle.
+        return str(sqlstate).startswith(_POSTGRESQL_UNAVAILABLE)
+    # The server did not answer: the connection was refused, timed out or was cut off.
     return isinstance(error, OperationalError)

@@ -1,4 +1,4 @@
-"""Rows as objects of their model, for a schema that asks them for more than values: properties, relationships."""
+"""Makes model objects of rows, for schemas that need more than column values: properties or relationships."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from api.database.related import Related
 
 
 class ObjectRows:
-    """The columns that make an object of a model, and the objects made of their rows.
+    """The columns of a model's objects, and the objects made from rows of these columns.
 
-    With each object comes the one at the other end of each relationship given, which must be `is_one_always`. What else
-    is asked of an object `db.session` loads, as it does for any other.
+    Each object is loaded together with its object in each of the given relationships, for which `is_one_always` must
+    hold. `db.session` loads all other attributes when they are used, as it does for any object.
     """
 
     def __init__(self, mapper: Mapper[Any], relationships: Iterable[RelationshipProperty[Any]]) -> None:
@@ -35,7 +35,7 @@ class ObjectRows:
             self.returning += [related.returned(column.key) for _, column in found]
 
     def objects(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
-        """The objects of rows of `columns` or `returning`, in `db.session`."""
+        """The objects made from rows of `columns` or `returning`, added to `db.session`."""
         return [db.session.merge(self._object(row), load=False) for row in rows]
 
     def _object(self, row: Sequence[Any]) -> Any:
@@ -48,12 +48,12 @@ class ObjectRows:
 
 
 def is_made_of_rows(mapper: Mapper[Any]) -> bool:
-    """Whether one row of the model's table is one object of the model, and of no class derived from it."""
+    """Whether each row of the model's table is an object of exactly this model, without inheritance."""
     return isinstance(mapper.local_table, Table) and mapper.inherits is None and mapper.polymorphic_on is None
 
 
 def _columns(mapper: Mapper[Any]) -> Iterator[tuple[str, Column[Any]]]:
-    """The columns of the model's table, by the names of its attributes."""
+    """The columns of the model's table, with the names of their attributes."""
     for attribute in mapper.column_attrs:
         column = attribute.columns[0]
         if isinstance(column, Column) and column.table is mapper.local_table:
@@ -61,7 +61,7 @@ def _columns(mapper: Mapper[Any]) -> Iterator[tuple[str, Column[Any]]]:
 
 
 def _detached(mapper: Mapper[Any], values: dict[str, Any]) -> Any:
-    """An object as if loaded with these values; what is not among them is loaded when it is asked for."""
+    """An object as if it had been loaded with these values; other attributes are loaded when they are used."""
     made = mapper.class_manager.new_instance()
     for name, value in values.items():
         set_committed_value(made, name, value)

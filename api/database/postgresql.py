@@ -1,8 +1,8 @@
-"""What a connection to PostgreSQL needs: timeouts that are in force, and no prepared statement that another can meet.
+"""Sets up connections to PostgreSQL: timeouts that are in force, and no prepared statements behind a pooler.
 
-Behind a pooler such as PgBouncer in transaction mode a server's connection serves many clients, one transaction each,
-and whatever a client leaves on it is met by the next: a GET that asked for its prepared statement `_pg3_0` ran another
-client's DELETE of that name (PgBouncer 1.18: 107 of 700 users that nobody had deleted).
+Behind a pooler such as PgBouncer in transaction mode, many clients share a server connection, one transaction after
+another. A prepared statement of one client is then visible to the next: a GET that ran its prepared statement `_pg3_0`
+ran the DELETE of another client with this name (PgBouncer 1.18: 107 of 700 users were lost, deleted by no client).
 """
 
 from math import ceil
@@ -18,7 +18,7 @@ Connection = psycopg.Connection[Any]
 
 
 def prepare(engine: Engine, settings: Settings) -> None:
-    """Have every new connection of an engine set up; one whose timeouts are not in force is an error."""
+    """Set up every new connection of an engine; if its timeouts are not in force, connecting fails."""
     timeouts = {
         "statement_timeout": ceil(settings.statement_timeout_seconds * 1000),
         "lock_timeout": ceil(settings.lock_timeout_seconds * 1000),
@@ -40,28 +40,28 @@ def prepare(engine: Engine, settings: Settings) -> None:
 
 
 def is_shared(connection: Connection) -> bool:
-    """Whether something stands in between that hands out the server's connections, to be taken for a pooler.
+    """Whether there is a pooler between client and server, which may give one server connection to several clients.
 
-    A server tells its process id twice: when a client connects, for it to cancel by, and when it is asked. A pooler
-    answers the first with a number of its own, PgBouncer in each of its modes (pgbouncer/pgbouncer#1296).
+    The server sends its process id when a client connects (for cancellation), and on request. A pooler replaces the
+    first with a number of its own, PgBouncer in each of its modes (pgbouncer/pgbouncer#1296).
     """
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row != (connection.info.backend_pid,)
 
 
 def _limit(connection: Connection, timeouts: dict[str, int], *, shared: bool) -> None:
-    """Set the timeouts: for the connection, or anew in each transaction where others may use it in between."""
+    """Set the timeouts: once for the connection or, if it is shared, at the beginning of each transaction."""
     connection.rollback()
     if shared:
-        connection.autocommit = False  # a statement alone would be a transaction that has no timeouts
+        connection.autocommit = False  # in autocommit mode SET LOCAL has no effect on the next statement
         connection.cursor_factory = _limited_cursor(timeouts)
     else:
         connection.execute("; ".join(f"SET {name} = {ms}" for name, ms in timeouts.items()).encode())
-        connection.commit()  # a rollback would take them back
+        connection.commit()  # a rollback would undo SET
 
 
 def _limited_cursor(timeouts: dict[str, int]) -> type[psycopg.Cursor[Any]]:
-    """A cursor whose statement has the timeouts set first when it begins a transaction."""
+    """A class of cursors that set the timeouts before the first statement of each transaction."""
     set_local = "; ".join(f"SET LOCAL {name} = {ms}" for name, ms in timeouts.items()).encode()
 
     class LimitedCursor(psycopg.Cursor[Any]):

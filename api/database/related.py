@@ -1,4 +1,4 @@
-"""A row that another row always refers to: joined where that one is selected, looked up where it is returned."""
+"""The row at the other end of a NOT NULL foreign key: joined in a SELECT, looked up by a subquery in a RETURNING."""
 
 from operator import eq
 from typing import Any
@@ -11,14 +11,15 @@ _FORMAT = DefaultDialect().identifier_preparer.format_column
 
 
 class Related:
-    """The table at the other end of a relationship that `is_one_always`."""
+    """The table at the other end of a relationship for which `is_one_always` holds."""
 
     def __init__(self, relationship: RelationshipProperty[Any]) -> None:
         ((local, remote),) = relationship.local_remote_pairs
         self._name = relationship.key
         self.table = relationship.mapper.local_table.alias(relationship.key)
         self.condition = self.table.c[str(remote.key)] == local
-        # In RETURNING a column would lose its table's name on SQLite, and bring its table along on an INSERT.
+        # Literal SQL: in RETURNING, SQLAlchemy would omit the name of the column's table on SQLite, and on an INSERT
+        # add this table to the FROM clause of the subquery.
         returned: ColumnElement[Any] = literal_column(_FORMAT(local, use_table=True))
         self._is_returned = self.table.c[str(remote.key)] == returned
 
@@ -32,7 +33,7 @@ class Related:
 
 
 def is_one_always(relationship: RelationshipProperty[Any]) -> bool:
-    """Whether the join is `foreign key = its target` and nothing more, over a column that is never null."""
+    """Whether the join is exactly `foreign key = its target`, and the foreign key is NOT NULL."""
     join = relationship.primaryjoin
     if relationship.direction is not RelationshipDirection.MANYTOONE or getattr(join, "operator", None) is not eq:
         return False

@@ -1,9 +1,9 @@
-"""Core statements on the driver itself: compiled once, run on connections that stay open between requests.
+"""Runs Core statements directly on the driver: compiled once, on connections that stay open between requests.
 
-A row by its id costs 80 µs of CPU through SQLAlchemy's own execution on SQLite and 164 on PostgreSQL, and 8 and 45
-here (SQLAlchemy 2.1, psycopg 3.3, Python 3.11). Values are converted as SQLAlchemy converts them
-(`tests/test_statements.py` compares the two). A statement that only SQLAlchemy can run goes through it and is named in
-the log. All statements of an engine that somebody listens to go through it too.
+Getting a row by its id takes 80 µs of CPU time through SQLAlchemy on SQLite and 164 on PostgreSQL, but 8 and 45 here
+(SQLAlchemy 2.1, psycopg 3.3, Python 3.11). Values are converted in the same way as SQLAlchemy converts them
+(`tests/test_statements.py` compares the two). A statement that the driver alone cannot run goes through SQLAlchemy,
+and the log names it. If an engine has event listeners, all its statements go through SQLAlchemy.
 """
 
 import logging
@@ -31,10 +31,10 @@ from api.database.errors import hide_values
 
 logger = logging.getLogger("api.database")
 
-# A connection that the pool does not get back, the cursor that all its statements go through, whether it is AUTOCOMMIT.
+# A connection that is not returned to the pool, the cursor for all its statements, and whether it is AUTOCOMMIT.
 _Open = tuple[PoolProxiedConnection, DBAPICursor, bool]
 
-# What is raised instead of the error of a constraint, or None; from the error, the statement and its parameters.
+# Returns the exception to raise instead of a constraint's error, or None to raise the error itself.
 Explain = Callable[[Connection, IntegrityError, Statement, Parameters], Exception | None]
 
 
@@ -56,34 +56,34 @@ class StatementRunner:
         self._dbapi = engine.dialect.loaded_dbapi
         self._keep = keep
         self._is_good = is_good
-        self._idle: list[_Open] = []  # appended to and popped from, each of which is atomic
+        self._idle: list[_Open] = []  # without a lock: `append` and `pop` of a list are atomic
         self._disposed = False
-        # By the set of names: members of a body in another order are the same statement.
+        # The key has the names as a set: the order of the members of a body makes no difference.
         self._compiled = lru_cache(maxsize=256)(self._compile)
-        self._reported: set[str] = set()  # reasons, so that a statement built for one request is not named at each
+        self._reported: set[str] = set()  # reasons: a statement that each request builds anew is logged only once
 
     def fetch(self, statement: Statement, parameters: Parameters) -> Rows:
         """The rows of a statement that changes nothing; raises what SQLAlchemy would raise."""
         return self._run(statement, parameters, commit=False)
 
     def change(self, statement: Statement, parameters: Parameters, explain: Explain | None = None) -> Rows:
-        """The rows that a statement RETURNs, committed; raises what SQLAlchemy would raise.
+        """Run a statement and commit; the rows of its RETURNING clause. Raises what SQLAlchemy would raise.
 
-        Where a constraint refuses, what `explain` returns is raised instead of the error. On SQLite it is called in
-        the refused statement's transaction, which holds the write lock.
+        If a constraint refuses a row, the exception that `explain` returns is raised instead of the error. On SQLite,
+        `explain` is called in the transaction of the refused statement, which holds the write lock.
         """
         return self._run(statement, parameters, commit=True, explain=explain)
 
     def report(self, name: str, statement: Statement) -> None:
-        """Say in the log that a statement will not run on the driver itself, and why, as far as that is known."""
+        """Log the name of a statement that the driver alone cannot run, with the reason, as far as it is known."""
         reason = reason_to_leave(statement, self.engine.dialect)
         if reason is not None:
             self._reported.add(reason)
             self._log(name, reason)
 
     def dispose(self) -> None:
-        """Close every connection: the idle ones now, each of the others as soon as its statement has ended."""
-        self._disposed = True  # until another one is opened
+        """Close all connections: idle ones now, the others when their statements have ended."""
+        self._disposed = True  # reset when a new connection is opened
         self._close_idle()
         self.engine.dispose()
 
@@ -97,14 +97,15 @@ class StatementRunner:
     ) -> Rows:
         if self.engine._has_events:  # noqa: SLF001  # SQLAlchemy has no other way to ask
             return self._run_through_sqlalchemy(statement, parameters, commit=commit, explain=explain)
-        taken = connection, cursor, autocommit = self._take()  # first: only a connected dialect knows its database
+        # Before compiling: the dialect learns the features of the database when the first connection is opened.
+        taken = connection, cursor, autocommit = self._take()
         try:
             compiled = self._compiled(statement, frozenset(parameters))
         except SQLAlchemyError:
             connection.close()
             raise
         if compiled is None:
-            connection.close()  # back to the pool: it is wanted there at once
+            connection.close()  # back to the pool, from which SQLAlchemy takes it again
             return self._run_through_sqlalchemy(statement, parameters, commit=commit, explain=explain)
         try:
             arguments = compiled.arguments(parameters)
@@ -115,13 +116,14 @@ class StatementRunner:
                 cursor.execute(compiled.sql, arguments)
                 rows = cursor.fetchall()
             if compiled.rows is not None:
-                rows = compiled.rows(rows)  # before the commit: a row that cannot be answered is not stored either
+                rows = compiled.rows(rows)  # before the commit: a row whose conversion fails is not stored
             if commit:
                 connection.commit()
             elif not autocommit:
                 connection.rollback()
         except self._dbapi.IntegrityError as error:
-            # Else the garbage collector would, in any thread, wait for whichever thread uses the connection by then.
+            # Otherwise the garbage collector would close the cursor later, in any thread, and block that thread while
+            # another one uses the connection.
             cursor.close()
             with Connection(self.engine, connection=connection) as explained:  # gives it back to the pool
                 raise _explained(
@@ -145,7 +147,7 @@ class StatementRunner:
                 if commit:
                     connection.commit()
             except IntegrityError as error:
-                # As if anew: what failed in COMMIT takes no statement any more.
+                # A new Connection on the same driver connection: after a failed COMMIT the old one runs no statements.
                 explained = Connection(self.engine, connection=connection.connection)
                 raise _explained(explained, error, statement, parameters, explain) from error.orig
         return rows
@@ -154,7 +156,7 @@ class StatementRunner:
         while self._idle:
             try:
                 taken = self._idle.pop()
-            except IndexError:  # another thread was quicker
+            except IndexError:  # another thread took the last one
                 break
             if self._is_good is None or self._is_good(taken[0]):
                 return taken
@@ -177,30 +179,30 @@ class StatementRunner:
             self._close_idle()
 
     def _fail(self, taken: _Open, sql: str, error: BaseException) -> NoReturn:
-        """Raise a driver's error as SQLAlchemy does, and any other as it is; the connection is not used again."""
+        """Drop the connection; raise a driver's error as SQLAlchemy does, and any other error unchanged."""
         connection, cursor, _ = taken
         if not isinstance(error, self._dbapi.Error):
             self._drop(taken, error)
             raise error
-        # A prepared statement whose table was altered (0A000) is as lost as a connection that is gone.
+        # After its table was altered, a prepared statement fails with 0A000 on this connection from then on.
         lost = getattr(error, "sqlstate", None) == "0A000"
         lost = lost or self.engine.dialect.is_disconnect(error, connection.driver_connection, cursor)
         self._drop(taken, error)
         if lost:
-            self.dispose()  # all others are as old
+            self.dispose()  # the other connections have most likely the same fault
         raise self._translated(error, sql, lost=lost) from error
 
     def _drop(self, taken: _Open, error: BaseException) -> None:
         connection, cursor, _ = taken
         with suppress(self._dbapi.Error):
-            cursor.close()  # an open statement keeps SQLite's write lock, even once its connection is closed
-        if isinstance(self.engine.pool, StaticPool):  # the connection is the database
+            cursor.close()  # an open statement keeps SQLite's write lock, even after its connection was closed
+        if isinstance(self.engine.pool, StaticPool):  # a database in memory would be lost
             connection.close()
         else:
             connection.invalidate(error)
 
     def _release(self) -> None:
-        """Give one idle connection back to the pool, for whoever else wants one of it."""
+        """Return one idle connection to the pool, which may have no other free connection."""
         with suppress(IndexError):
             self._idle.pop()[0].close()
 
@@ -212,7 +214,7 @@ class StatementRunner:
         )
 
     def _compile(self, statement: Statement, names: frozenset[str]) -> CompiledStatement | None:
-        """The statement with values for these names; None where it is left to SQLAlchemy."""
+        """The statement, compiled for values with these names; None if it must go through SQLAlchemy."""
         try:
             return compile_statement(statement, names, self.engine.dialect)
         except LeftToSQLAlchemy as error:
@@ -229,8 +231,8 @@ class StatementRunner:
 def _is_incomplete(rows: Rows, lookups: Sequence[int]) -> bool:
     """Whether a looked-up value is missing.
 
-    PostgreSQL looks a row up as of the statement's beginning and checks the foreign key at its end: a row that it
-    refers to may have come in between, and is seen when the statement runs again.
+    PostgreSQL looks up values in the state at the beginning of the statement, but checks foreign keys at its end. A
+    row that was inserted in between satisfies the foreign key, but is found only when the statement runs again.
     """
     return any(row[place] is None for row in rows for place in lookups)
 

@@ -1,4 +1,4 @@
-"""Points in time: a column type and its default, the same on both databases."""
+"""Points in time: a column type and its default, which behave in the same way on both databases."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,9 +10,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time with microseconds: a `datetime` in UTC that has its time zone. RFC 3339 in an answer.
+    """A point in time with microseconds: a timezone-aware `datetime` in UTC, in the format of RFC 3339 in a response.
 
-    A value that has none is refused with `ValueError`. SQLite stores text, which sorts as the points in time do.
+    A naive `datetime` is refused with `ValueError`. SQLite stores a text, whose order is the order in time.
     """
 
     impl = DateTime(timezone=True)
@@ -23,11 +23,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.utcoffset() is None:
-            raise ValueError("a datetime without a time zone is no point in time")
+            raise ValueError("a datetime without a time zone is not a point in time")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """The same point in time in UTC, whatever the time zone of PostgreSQL's session is."""
+        """The same point in time in UTC; PostgreSQL returns it in the time zone of the session."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -36,7 +36,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class UtcNow(FunctionElement[datetime]):
     """The current time of the database, for `server_default`: `mapped_column(UtcDateTime, server_default=UtcNow())`.
 
-    Microseconds on PostgreSQL, where it is the time at which the transaction began; milliseconds on SQLite.
+    On PostgreSQL it has microseconds and is the time at which the transaction began; on SQLite it has milliseconds.
     """
 
     type = UtcDateTime()
@@ -50,5 +50,5 @@ def _current_timestamp(_element: UtcNow, _compiler: SQLCompiler, **_: Any) -> st
 
 @compiles(UtcNow, "sqlite")
 def _as_stored_on_sqlite(_element: UtcNow, _compiler: SQLCompiler, **_: Any) -> str:
-    """As `UtcDateTime` stores it; CURRENT_TIMESTAMP has no fraction, and so is no equal text for an equal time."""
+    """The text that `UtcDateTime` stores. CURRENT_TIMESTAMP has no fraction: equal times would be different texts."""
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"

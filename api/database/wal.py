@@ -1,9 +1,9 @@
-"""Whether the write-ahead log beside an SQLite database (`app.db-wal`) is that database's own.
+"""Checks whether the write-ahead log beside an SQLite database (`app.db-wal`) belongs to this database.
 
-SQLite writes whatever log it finds into the database beside it, page by page. After a crash that brings back the rows
-that were acknowledged; where a backup was put in the database's place it destroys the backup. A log does not name its
-database, so what both say of the file's size and of its changes is compared. A log of which nothing can be told is
-taken for the database's own: refused by mistake, it would keep acknowledged rows away.
+SQLite writes any log that it finds beside a database into that database, page by page. After a crash this restores the
+acknowledged rows; but if the database was replaced by a backup, it destroys the backup. A log does not name its
+database, so this module compares the size and the change counter in both. If these do not decide, the log counts as
+the database's own: refusing the right log would make acknowledged rows inaccessible.
 
 The formats: https://sqlite.org/fileformat2.html, sections 1.3 and 4.
 """
@@ -17,23 +17,23 @@ from typing import BinaryIO, NamedTuple
 _LOG_HEADER = Struct(">8I")  # magic, version, page size, checkpoints, two salts, two sums
 _FRAME_HEADER = Struct(">6I")  # page, pages in the database after a commit or 0, two salts, two sums
 _LITTLE_ENDIAN, _BIG_ENDIAN = 0x377F0682, 0x377F0683
-_HEADER_BYTES = 100  # of a database, on its first page
-_PENDING_BYTE = 0x40000000  # the page that holds it is never written
+_HEADER_BYTES = 100  # the header of a database, at the beginning of its first page
+_PENDING_BYTE = 0x40000000  # the page that contains this offset is never written
 _ATTEMPTS = 5
 
-# Closing a file that SQLite has open elsewhere in this process gives up SQLite's locks on it (fcntl), so that the
-# databases looked at stay open: one descriptor for each file that had a log beside it.
+# Closing a file releases all fcntl locks of this process on it, including SQLite's. So the descriptors of databases
+# that were checked stay open: one for each file.
 _opened: dict[tuple[int, int], int] = {}
 
 
 class _Header(NamedTuple):
-    """What a database says of itself on its first page."""
+    """The header of a database, on its first page."""
 
     content: bytes
 
     @property
     def changes(self) -> int:
-        """Goes up by one when a connection writes the first page, unless it was the last to do so."""
+        """The change counter. A connection that writes the first page increases it, unless it did so last."""
         return int.from_bytes(self.content[24:28])
 
     @property
@@ -46,24 +46,24 @@ class _Header(NamedTuple):
 
     @property
     def shrinks(self) -> bool:
-        """Whether the database gives up pages without being written anew (auto_vacuum)."""
+        """Whether the database can shrink without being rewritten (auto_vacuum)."""
         return self.content[52:56] != bytes(4)
 
     @property
     def has_log(self) -> bool:
-        """Whether the database was in WAL mode when this was written."""
+        """Whether the database was in WAL mode when this header was written."""
         return self.content[18:20] == b"\x02\x02"
 
 
 class _Transaction(NamedTuple):
-    """A committed transaction of a log."""
+    """A committed transaction in a log."""
 
     pages: set[int]
-    """Those that it wrote."""
+    """The numbers of the pages that it wrote."""
     size: int
-    """The pages that the database has after it."""
+    """The number of pages of the database after the transaction."""
     header: _Header | None
-    """The first page's, where it wrote that: every transaction that changes the size does."""
+    """The header on the first page, if it wrote this page: every transaction that changes the size does."""
 
 
 class _Log(NamedTuple):
@@ -72,17 +72,17 @@ class _Log(NamedTuple):
 
 
 def belongs(path: str) -> bool:
-    """Whether SQLite may open this database, with the log beside it if there is one."""
-    path = os.path.realpath(path)  # SQLite keeps the log beside what a link leads to
+    """Whether the log beside this database is its own, or there is none."""
+    path = os.path.realpath(path)  # SQLite puts the log beside the target of a symbolic link
     for _ in range(_ATTEMPTS):
         before = _database(path)
-        for verify in (False, True):  # reading every page takes a hundred times as long: only before refusing
+        for verify in (False, True):  # reading every page takes 100 times as long: done only before refusing
             log = _read(path + "-wal", verify=verify)
             if log is None or not log.transactions or _fit(before, log):
                 return True
         if _database(path) == before:
             return False
-    return True  # whoever writes all the time has the right log
+    return True  # another process keeps writing to the database, so it has opened the right log
 
 
 def _fit(database: tuple[_Header, int] | None, log: _Log) -> bool:
@@ -95,12 +95,12 @@ def _fit(database: tuple[_Header, int] | None, log: _Log) -> bool:
     if not _has_all(written, file_bytes // log.page_bytes, log.transactions[-1].size, log.page_bytes):
         return False
     if any(transaction.header == header for transaction in log.transactions):
-        return True  # a checkpoint has begun to write the log back
+        return True  # a checkpoint has already written this page of the log to the database
     return _is_before(header, log)
 
 
 def _is_before(header: _Header, log: _Log) -> bool:
-    """Whether a database of this header can be the one that the log's first transaction found."""
+    """Whether a database with this header can be the state before the first transaction of the log."""
     written: set[int] = set()
     for pages, size, following in log.transactions:
         written |= pages
@@ -109,7 +109,7 @@ def _is_before(header: _Header, log: _Log) -> bool:
                 return False
         elif following.changes - header.changes not in {0, 1}:
             return False
-        elif size < header.pages:  # by a vacuum, which writes every page unless it is done by and by
+        elif size < header.pages:  # only a vacuum shrinks a database; a full one writes every page
             return header.shrinks or _has_all(pages, 0, size, log.page_bytes)
         else:
             return _has_all(written, header.pages, size, log.page_bytes)
@@ -117,14 +117,14 @@ def _is_before(header: _Header, log: _Log) -> bool:
 
 
 def _has_all(written: set[int], first: int, last: int, page_bytes: int) -> bool:
-    """Whether all pages after the first up to the last are written, but the one that never is."""
+    """Whether all pages from `first + 1` to `last` were written, except the page that is never written."""
     return set(range(first + 1, last + 1)) - written <= {_PENDING_BYTE // page_bytes + 1}
 
 
 def _database(path: str) -> tuple[_Header, int] | None:
-    """The header and the size in bytes of a database; None where there is none."""
+    """The header and the size in bytes of a database; None if there is no database."""
     try:
-        status = os.stat(path)  # noqa: PTH116  # one way with os.pread
+        status = os.stat(path)  # noqa: PTH116  # `os` functions throughout, because of os.pread
         descriptor = _opened.get((status.st_dev, status.st_ino))
         if descriptor is None:
             descriptor = _opened[status.st_dev, status.st_ino] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -135,7 +135,7 @@ def _database(path: str) -> tuple[_Header, int] | None:
 
 
 def _read(path: str, *, verify: bool) -> _Log | None:
-    """What is in a log; None where there is none, or none that SQLite would read."""
+    """The contents of a log; None if there is no log, or SQLite would ignore it."""
     with suppress(FileNotFoundError), open(path, "rb") as file:  # noqa: PTH123  # as above
         start = file.read(_LOG_HEADER.size)
         if len(start) < _LOG_HEADER.size:
@@ -159,7 +159,7 @@ def _read(path: str, *, verify: bool) -> _Log | None:
 def _frames(
     file: BinaryIO, page_bytes: int, salts: tuple[int, ...], check: tuple[str, tuple[int, ...]] | None
 ) -> Iterator[tuple[int, int, bytes]]:
-    """The page, the size after a commit and the page's first bytes, of each frame up to the first invalid one."""
+    """For each frame up to the first invalid one: page number, size after a commit or 0, and the page's first bytes."""
     while len(start := file.read(_FRAME_HEADER.size)) == _FRAME_HEADER.size:
         page, size, *rest = _FRAME_HEADER.unpack(start)
         content = file.read(page_bytes) if check or page == 1 else b""
@@ -177,7 +177,7 @@ def _frames(
 
 
 def _sums(order: str, content: bytes, sums: Sequence[int]) -> tuple[int, int]:
-    """SQLite's checksum of a log, which goes on from one frame to the next."""
+    """SQLite's checksum of a log, which is continued from one frame to the next."""
     first, second = sums
     count = len(content) // 8
     words = iter(Struct(f"{order}{2 * count}I").unpack(content[: 8 * count]))
