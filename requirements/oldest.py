@@ -1,4 +1,4 @@
-"""Installs the library, or the service with it, with the lowest versions that they declare; names no index."""
+"""Installs the library, or the library and the service, with the lowest versions that they declare."""
 
 import re
 import subprocess
@@ -15,13 +15,13 @@ PROJECTS = {
     "service": (LIBRARY, ROOT),
 }
 
-# The tools that test the service need more of these than the library does, whose own tests come first.
+# The test tools of the service need newer versions of these packages than the library does.
 LIFTED_FOR_THE_SERVICE = {
     "jsonschema": "openapi-spec-validator pins a newer one",
     "jsonschema-rs": "schemathesis pins a newer one",
 }
 
-# The name, the extras, and the lowest version; what comes after a comma is an upper bound.
+# The name, the extras and the lowest version; an upper bound may follow after a comma.
 _DECLARED = re.compile(r"([A-Za-z0-9_-]+)(\[[a-z,]+\])?>=([0-9.]+)[^;]*(;.*)?")
 
 

@@ -104,7 +104,7 @@ def client(app: ContractApp) -> TestClient:
 
 @pytest.fixture
 def db(app: ContractApp) -> Iterator[SQLAlchemy]:
-    """`db` inside an application context. Not for use beside `client`: Flask would reuse the context."""
+    """`db` inside an application context. Do not use it together with `client`: Flask would reuse the context."""
     with app.app.app_context():
         yield database_of_current_app
 

@@ -1,4 +1,4 @@
-"""Each project declares what it imports, and imports what it declares, or says what else needs it."""
+"""Each project declares the packages that it imports, and imports those that it declares, with listed exceptions."""
 
 import ast
 import re
@@ -32,10 +32,10 @@ PARTS = {
     "the plugins": Part(LIBRARY, SOURCE / "testing", ("test",)),
 }
 
-# Declared, and imported by none of the modules.
+# Packages that are declared but not imported by any module.
 NOT_IMPORTED = {
     "flask-swagger-ui": "its files are served; find_spec finds them",
-    "uvloop": "uvicorn takes it where it is installed",
+    "uvloop": "uvicorn uses it if it is installed",
 }
 
 
@@ -44,7 +44,7 @@ def normal(distribution):
 
 
 def declared(part):
-    """The names of the distributions that the part may count on."""
+    """The names of the distributions that the part may import."""
     project = tomllib.loads((part.project / "pyproject.toml").read_text())["project"]
     optional = project.get("optional-dependencies", {})
     lines = [*project["dependencies"], *(line for extra in part.extras for line in optional[extra])]
@@ -56,7 +56,7 @@ def imported(part):
     paths = [path for path in part.modules.rglob("*.py") if not any(map(path.is_relative_to, part.without))]
     packages = {name.partition(".")[0] for path in paths for name in imports(path)}
     packages -= sys.stdlib_module_names | {PACKAGES[part.project]}
-    distributions = packages_distributions()  # not of what is installed from a checkout: that has its package's name
+    distributions = packages_distributions()  # without projects installed from a checkout
     return {normal(distributions.get(package, [package])[0]) for package in packages}
 
 

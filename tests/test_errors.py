@@ -1,4 +1,4 @@
-"""Database errors by their codes: which of them say that the database cannot answer just now."""
+"""Database errors by their codes: which of them mean that the database cannot answer at present."""
 
 import sqlite3
 
@@ -10,7 +10,7 @@ from contractapp import Unavailable
 
 
 class ServerError(Exception):
-    """As psycopg raises it."""
+    """An error of psycopg with this SQLSTATE."""
 
     def __init__(self, sqlstate):
         super().__init__(sqlstate)
@@ -32,7 +32,7 @@ PASSING = [
     sqlite_error(sqlite3.SQLITE_FULL),
     sqlite_error(sqlite3.SQLITE_CANTOPEN_ISDIR),
     *map(ServerError, ("08006", "53100", "53200", "53300", "57014", "57P01", "55P03", "40001", "40P01", "25006")),
-    ServerError(None),  # the server never answered
+    ServerError(None),  # the server did not answer
 ]
 LASTING = [
     sqlite_error(sqlite3.SQLITE_ERROR),

@@ -328,7 +328,7 @@ def test_json_is_read_however_its_type_is_written(client, rows, operation, heade
 
 
 @every_without_body
-def test_a_body_that_nobody_asked_for_is_not_read(client, rows, operation):
+def test_a_body_of_an_operation_without_one_is_not_read(client, rows, operation):
     response = send(
         client,
         operation,

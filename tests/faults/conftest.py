@@ -391,7 +391,7 @@ def _is_running(pid: int) -> bool:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Finds a port that nobody listens on."""
+    """Finds a free port."""
     return _free_port
 
 

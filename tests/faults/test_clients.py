@@ -207,7 +207,7 @@ def test_clients_that_do_not_read_their_answer(serve, sqlite, figure):
 
     assert seen == {200}
     assert slowest < 0.5
-    figure(f"others within {slowest * 1000:.0f} ms beside 20 answers of 3 MB unread")
+    figure(f"others within {slowest * 1000:.0f} ms while 20 clients do not read their answers of 3 MB")
 
 
 def test_more_connections_than_descriptors(serve, sqlite, figure):

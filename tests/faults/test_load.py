@@ -95,4 +95,4 @@ def test_reads_go_on_while_writes_wait(serve, database, figure):
     assert statuses(reads) == {200: 50}
     assert max(answer.seconds for answer in reads) < 0.5
     assert statuses(writes) == {201: 40}
-    figure(f"50 reads beside 40 waiting writes, the slowest {max(a.seconds for a in reads) * 1000:.0f} ms")
+    figure(f"50 reads during 40 waiting writes, the slowest {max(a.seconds for a in reads) * 1000:.0f} ms")

@@ -72,7 +72,7 @@ def test_running_requests_are_finished(signum, workers, serve, database, figure)
     assert refused
     assert [answer.status for answer in answers] == [201] * 10
     assert len(database.usernames()) == 10
-    figure(f"10 in flight finished, exit 0 {seconds:.2f} s after they could")
+    figure(f"10 running requests finished, exit 0 {seconds:.2f} s after the lock was released")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

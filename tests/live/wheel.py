@@ -110,7 +110,7 @@ def library_serves_strangers(wheel: Path, outside: Path) -> None:
 
 def write_project(folder: Path) -> None:
     files = [text for language, text in BLOCKS if language in {"python", "yaml"}]
-    write(folder / "api" / "__init__.py", '"""A package of somebody else\'s."""\n\nOWNER = "somebody else"\n')
+    write(folder / "api" / "__init__.py", '"""A package of another project."""\n\nOWNER = "somebody else"\n')
     write(folder / "use.py", "import hello\nfrom api import OWNER\n\nprint(OWNER, hello.greet(OWNER))\n")
     for name, text in zip(("hello.py", "hello.yaml", "problems.py", "serving.py", "public.py"), files, strict=True):
         write(folder / name, text)
