@@ -238,4 +238,5 @@ class ContractApp(connexion.FlaskApp):
 
     def _answer_exception(self, request: Any, error: Exception) -> ConnexionResponse:
         logger.error("A request failed.", exc_info=error)
+        error.__traceback__ = None  # its frames hold the request's body and the error; older Starlettes keep it
         return self._answer_problem(request, InternalError())
