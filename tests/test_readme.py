@@ -44,7 +44,7 @@ def test_quick_start_has_two_commands_of_one_line():
     assert len(commands) == 2
     assert all(command.count("\n") == 1 for command in commands)
     assert commands[0].rstrip().endswith("api serve")
-    assert commands[1].rstrip().endswith("pytest")
+    assert commands[1].rstrip().endswith("pytest -n 2 --dist loadfile")
 
 
 def test_the_version_of_python_is_the_one_required():

@@ -35,8 +35,8 @@ _COMMANDS = (
     ("types", ["-m", "mypy"], ""),
     ("OpenAPI", ["-m", "openapi_spec_validator", "openapi/openapi.yaml"], ""),
     ("compatibility", ["-W", "ignore", "-m", "contractapp.compat", "openapi/releases", "openapi/openapi.yaml"], ""),
-    ("suite on SQLite", ["-m", "pytest", "-q"], "sqlite"),
-    ("suite on PostgreSQL", ["-m", "pytest", "-q"], "postgresql"),
+    ("suite on SQLite", ["-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"], "sqlite"),
+    ("suite on PostgreSQL", ["-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"], "postgresql"),
 )
 
 
