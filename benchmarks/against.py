@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare this checkout with another one.")
     parser.add_argument("folder", type=Path, help="the other checkout")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--operations", nargs="+", choices=[o.name for o in OPERATIONS], help="all unless given")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=1.0)
     given = parser.parse_args()
@@ -29,7 +30,7 @@ def main() -> None:
         contestants = (servers.ours(), _other(given.folder.absolute()))
         running = [servers.start(c, made.fresh(c.name), Path(name) / f"{c.name}.log") for c in contestants]
         print("| | this, µs | other, µs | ratio |\n| --- | ---: | ---: | ---: |")
-        for operation in OPERATIONS:
+        for operation in (o for o in OPERATIONS if o.name in (given.operations or {o.name})):
             ours, other, ratio = _compared(operation, running, given.turns, given.seconds)
             print(f"| {operation.title} | {ours:.0f} | {other:.0f} | {ratio:.3f} |", flush=True)
         for server in running:

@@ -204,6 +204,30 @@ def test_middleware_before_the_contract_leaves_operations_compiled(contract, com
     assert ask(app, "GET", "/neighbour").json() == {"compiled": True}
 
 
+class Names:
+    """Middleware that leaves a name in the context of Connexion."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        scope.setdefault("extensions", {})["connexion_context"] = {"name": "ann"}
+        await self.app(scope, receive, send)
+
+
+def test_the_context_that_middleware_leaves_reaches_handlers_as_on_stock(contract, compiled, stock, ask):
+    def neighbour():
+        return {"name": connexion.context.context["name"]}
+
+    replies = []
+    for make in (compiled, stock):
+        app = make(contract(NEIGHBOUR), neighbour)
+        app.add_middleware(Names, MiddlewarePosition.BEFORE_EXCEPTION)
+        replies.append(ask(app, "GET", "/neighbour").json())
+
+    assert replies == [{"name": "ann"}] * 2
+
+
 def test_middleware_after_the_contract_is_logged_once(contract, compiled, ask, caplog):
     app = compiled(contract(NEIGHBOUR), neighbour)
     app.add_middleware(Note, MiddlewarePosition.BEFORE_CONTEXT, seen=[])

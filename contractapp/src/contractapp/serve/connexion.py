@@ -86,7 +86,8 @@ def build_stack(app: connexion.FlaskApp) -> None:
 
 def enter_context(operation: AbstractOperation, scope: Any, receive: Callable[[], Awaitable[Any]]) -> None:
     """Set the context variables that `connexion.request` and `connexion.context` read."""
-    context._context.set({})  # noqa: SLF001
+    # What a middleware in front left for `connexion.context`; where none did, a new dictionary for each request.
+    context._context.set((scope.get("extensions") or {}).get("connexion_context", {}))  # noqa: SLF001
     context._operation.set(operation)  # noqa: SLF001
     context._receive.set(receive)  # noqa: SLF001
     context._scope.set(scope)  # noqa: SLF001
