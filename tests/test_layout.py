@@ -187,6 +187,11 @@ def _is_os(node):
     return isinstance(node, ast.Name) and node.id == "os"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_has_at_most_300_lines(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
 def test_no_module_has_a_name_that_says_nothing():
     assert [path for path in MODULES if path.stem in NAMES_THAT_SAY_NOTHING] == []
 

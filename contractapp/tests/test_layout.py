@@ -182,6 +182,11 @@ def test_each_undocumented_name_has_its_reason(dependency):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_a_module_has_at_most_300_lines(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(LIBRARY)))
 def test_each_module_has_a_docstring(path):
     assert ast.get_docstring(ast.parse(path.read_text()))
 
