@@ -24,7 +24,7 @@ def create_app(config: object = None) -> ContractApp:
     app = ContractApp(
         "api",
         workers=_workers(settings),
-        inline=["get_liveness"],
+        inline=["get_liveness"] if settings.in_memory else ["get_liveness", *operations(users, posts)],
         max_body_bytes=settings.max_body_bytes,
         server_args={"static_folder": None},
         strict_validation=True,

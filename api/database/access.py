@@ -13,9 +13,14 @@ from api.database import postgresql, sqlite
 from api.database.compilation import Parameters, Rows
 from api.database.engines import db, merged, reader_options, writer_options
 from api.database.errors import hide_values_in, raise_problem
+from api.database.group import GroupCommit, GroupRunner
+from api.database.loop import PostgreSQLStatements, SQLiteStatements, ThreadStatements
+from api.database.quick import QuickReads, quick_options
 from api.database.refusals import problem_of
 from api.database.sqlite import DatabaseFile
 from api.database.statements import StatementRunner
+from api.database.waiting import waiting_runners
+from contractapp import in_event_loop
 
 
 class Runners(NamedTuple):
@@ -42,12 +47,24 @@ def init_app(flask_app: Flask, settings: Settings) -> None:
     keep = not any(name.startswith("pool") for name in given)
     path = sqlite.path_of(engine.url) if settings.is_sqlite else None
     file = DatabaseFile(str(path)) if path is not None else None
-    reader = writer = _runner(engine, settings, file, keep=keep)
-    # A second engine would open a different database in memory.
-    if not settings.in_memory:
-        reading = create_engine(engine.url, **merged(reader_options(settings), given))
-        reader = _runner(reading, settings, file, keep=keep)
+
+    def another(options: dict[str, Any]) -> Engine:
+        return _prepared(create_engine(engine.url, **merged(options, given)), settings, file)
+
+    is_good = file.is_current if file else None
+    _prepared(engine, settings, file)
+    reader: StatementRunner
+    reader = writer = GroupRunner(engine, keep=keep, is_good=is_good)
+    if not settings.in_memory:  # a second engine would open a different database in memory
+        reader = StatementRunner(another(reader_options(settings)), keep=keep, is_good=is_good)
+    in_loop = ThreadStatements(reader, writer)
+    if keep and file is not None:
+        quick = StatementRunner(another(quick_options(settings)), is_good=is_good)
+        in_loop = SQLiteStatements(reader, GroupCommit(writer), QuickReads(quick, reader))
+    elif keep and not settings.is_sqlite:
+        in_loop = PostgreSQLStatements(reader, writer, *waiting_runners(settings, another))
     flask_app.extensions["api.database"] = Runners(reader, writer)
+    flask_app.extensions["api.database.loop"] = in_loop
 
 
 def report_slow_statements(flask_app: Flask, handlers: Iterable[FunctionType]) -> None:
@@ -65,21 +82,22 @@ def report_slow_statements(flask_app: Flask, handlers: Iterable[FunctionType]) -
 
 def dispose(flask_app: Flask) -> None:
     """Close an application's connections; the next statement opens a new one. A database in memory is lost."""
+    _in_loop(flask_app).dispose()
     for runner in set(_runners(flask_app)):
         runner.dispose()
 
 
 def read(statement: Select[Any] | TextClause, parameters: Parameters) -> Rows:
     """The rows of one statement; raises `Unavailable`. After a connection error the statement is run a second time."""
-    reader = _runners().reader
+    fetch = _in_loop().fetch if in_event_loop() else _runners().reader.fetch
     try:
         try:
-            return reader.fetch(statement, parameters)
+            return fetch(statement, parameters)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             # All open connections were closed together with the broken one, so this call opens a new one.
-            return reader.fetch(statement, parameters)
+            return fetch(statement, parameters)
     except SQLAlchemyError as error:
         raise_problem(error)
 
@@ -90,8 +108,9 @@ def write(statement: Insert | Update | Delete, parameters: Parameters) -> Sequen
     Raises the problem in the `info` of the constraint that refused the row, or `Unavailable`. The statement is not
     run a second time: if the connection breaks during COMMIT, it is unknown whether the row was stored.
     """
+    change = _in_loop().change if in_event_loop() else _runners().writer.change
     try:
-        rows = _runners().writer.change(statement, parameters, problem_of)
+        rows = change(statement, parameters, problem_of)
     except SQLAlchemyError as error:
         raise_problem(error)
     return rows[0] if rows else None
@@ -102,13 +121,17 @@ def _runners(flask_app: Flask = current_app) -> Runners:
     return runners
 
 
-def _runner(engine: Engine, settings: Settings, file: DatabaseFile | None, *, keep: bool) -> StatementRunner:
+def _in_loop(flask_app: Flask = current_app) -> ThreadStatements:
+    in_loop: ThreadStatements = flask_app.extensions["api.database.loop"]
+    return in_loop
+
+
+def _prepared(engine: Engine, settings: Settings, file: DatabaseFile | None) -> Engine:
     if settings.is_sqlite:
         event.listen(engine, "connect", sqlite.set_pragmas)
     else:
         postgresql.prepare(engine, settings)
         event.listen(engine, "handle_error", hide_values_in)
-    if file is None:
-        return StatementRunner(engine, keep=keep)
-    file.watch(engine)
-    return StatementRunner(engine, keep=keep, is_good=file.is_current)
+    if file is not None:
+        file.watch(engine)
+    return engine

@@ -46,6 +46,11 @@ class CompiledStatement(NamedTuple):
     lookups: tuple[int, ...]
     """The result of the function `lookups` for this statement."""
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether something can be wrong with the rows of a change, which is then not to be stored."""
+        return bool(self.lookups) or self.rows is not None
+
 
 class LeftToSQLAlchemy(Exception):
     """The driver alone cannot run a statement; the message is the reason, as the end of a sentence."""

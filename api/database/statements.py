@@ -32,7 +32,7 @@ from api.database.errors import hide_values
 logger = logging.getLogger("api.database")
 
 # A connection that is not returned to the pool, the cursor for all its statements, and whether it is AUTOCOMMIT.
-_Open = tuple[PoolProxiedConnection, DBAPICursor, bool]
+Open = tuple[PoolProxiedConnection, DBAPICursor, bool]
 
 # Returns the exception to raise instead of a constraint's error, or None to raise the error itself.
 Explain = Callable[[Connection, IntegrityError, Statement, Parameters], Exception | None]
@@ -56,11 +56,16 @@ class StatementRunner:
         self._dbapi = engine.dialect.loaded_dbapi
         self._keep = keep
         self._is_good = is_good
-        self._idle: list[_Open] = []  # without a lock: `append` and `pop` of a list are atomic
+        self._idle: list[Open] = []  # without a lock: `append` and `pop` of a list are atomic
         self._disposed = False
         # The key has the names as a set: the order of the members of a body makes no difference.
         self._compiled = lru_cache(maxsize=256)(self._compile)
         self._reported: set[str] = set()  # reasons: a statement that each request builds anew is logged only once
+
+    @property
+    def has_events(self) -> bool:
+        """Whether the engine has event listeners, so that statements go through SQLAlchemy."""
+        return bool(self.engine._has_events)  # noqa: SLF001  # SQLAlchemy has no other way to ask
 
     def fetch(self, statement: Statement, parameters: Parameters) -> Rows:
         """The rows of a statement that changes nothing; raises what SQLAlchemy would raise."""
@@ -95,43 +100,70 @@ class StatementRunner:
     def _run(
         self, statement: Statement, parameters: Parameters, *, commit: bool, explain: Explain | None = None
     ) -> Rows:
-        if self.engine._has_events:  # noqa: SLF001  # SQLAlchemy has no other way to ask
+        if self.has_events:
             return self._run_through_sqlalchemy(statement, parameters, commit=commit, explain=explain)
         # Before compiling: the dialect learns the features of the database when the first connection is opened.
-        taken = connection, cursor, autocommit = self._take()
+        taken = self._take()
         try:
             compiled = self._compiled(statement, frozenset(parameters))
         except SQLAlchemyError:
-            connection.close()
+            taken[0].close()
             raise
         if compiled is None:
-            connection.close()  # back to the pool, from which SQLAlchemy takes it again
+            taken[0].close()  # back to the pool, from which SQLAlchemy takes it again
             return self._run_through_sqlalchemy(statement, parameters, commit=commit, explain=explain)
+        return self._run_on(taken, compiled, statement, parameters, commit=commit, explain=explain)
+
+    def _run_on(
+        self,
+        taken: Open,
+        compiled: CompiledStatement,
+        statement: Statement,
+        parameters: Parameters,
+        *,
+        commit: bool,
+        explain: Explain | None,
+    ) -> Rows:
+        connection, cursor, autocommit = taken
+        opened: Any = connection.dbapi_connection
+        # In AUTOCOMMIT mode, a change would be stored before its rows were looked at.
+        begins = commit and autocommit and compiled.is_checked
         try:
-            arguments = compiled.arguments(parameters)
-            cursor.execute(compiled.sql, arguments)
-            rows = cursor.fetchall()
-            if compiled.lookups and _is_incomplete(rows, compiled.lookups):
-                connection.rollback()
-                cursor.execute(compiled.sql, arguments)
-                rows = cursor.fetchall()
-            if compiled.rows is not None:
-                rows = compiled.rows(rows)  # before the commit: a row whose conversion fails is not stored
+            if begins:
+                opened.autocommit = False
+            rows = self._executed(compiled, opened, cursor, parameters)
             if commit:
-                connection.commit()
+                opened.commit()
             elif not autocommit:
-                connection.rollback()
+                opened.rollback()
         except self._dbapi.IntegrityError as error:
             # Otherwise the garbage collector would close the cursor later, in any thread, and block that thread while
             # another one uses the connection.
             cursor.close()
+            if begins:
+                _end(opened)
             with Connection(self.engine, connection=connection) as explained:  # gives it back to the pool
                 raise _explained(
                     explained, self._translated(error, compiled.sql), statement, parameters, explain
                 ) from error
         except BaseException as error:  # noqa: BLE001  # raised again by `_fail`
             self._fail(taken, compiled.sql, error)
+        if begins:
+            opened.autocommit = True
         self._give_back(taken)
+        return rows
+
+    @staticmethod
+    def _executed(compiled: CompiledStatement, opened: Any, cursor: DBAPICursor, parameters: Parameters) -> Rows:
+        arguments = compiled.arguments(parameters)
+        cursor.execute(compiled.sql, arguments)
+        rows = cursor.fetchall()
+        if compiled.lookups and _is_incomplete(rows, compiled.lookups):
+            opened.rollback()
+            cursor.execute(compiled.sql, arguments)
+            rows = cursor.fetchall()
+        if compiled.rows is not None:
+            rows = compiled.rows(rows)  # before the commit: a row whose conversion fails is not stored
         return rows
 
     def _run_through_sqlalchemy(
@@ -152,7 +184,7 @@ class StatementRunner:
                 raise _explained(explained, error, statement, parameters, explain) from error.orig
         return rows
 
-    def _take(self) -> _Open:
+    def _take(self) -> Open:
         while self._idle:
             try:
                 taken = self._idle.pop()
@@ -170,7 +202,7 @@ class StatementRunner:
         autocommit = self.engine.dialect.detect_autocommit_setting(opened)
         return connection, connection.cursor(), autocommit
 
-    def _give_back(self, taken: _Open) -> None:
+    def _give_back(self, taken: Open) -> None:
         if not self._keep:
             taken[0].close()
             return
@@ -178,7 +210,7 @@ class StatementRunner:
         if self._disposed:
             self._close_idle()
 
-    def _fail(self, taken: _Open, sql: str, error: BaseException) -> NoReturn:
+    def _fail(self, taken: Open, sql: str, error: BaseException) -> NoReturn:
         """Drop the connection; raise a driver's error as SQLAlchemy does, and any other error unchanged."""
         connection, cursor, _ = taken
         if not isinstance(error, self._dbapi.Error):
@@ -192,7 +224,7 @@ class StatementRunner:
             self.dispose()  # the other connections have most likely the same fault
         raise self._translated(error, sql, lost=lost) from error
 
-    def _drop(self, taken: _Open, error: BaseException) -> None:
+    def _drop(self, taken: Open, error: BaseException) -> None:
         connection, cursor, _ = taken
         with suppress(self._dbapi.Error):
             cursor.close()  # an open statement keeps SQLite's write lock, even after its connection was closed
@@ -226,6 +258,12 @@ class StatementRunner:
 
     def _log(self, name: str, reason: str) -> None:
         logger.warning("%s runs through SQLAlchemy, which takes longer: %s.", name, reason)
+
+
+def _end(opened: Any) -> None:
+    """End the transaction of a connection that is else in AUTOCOMMIT mode."""
+    opened.rollback()
+    opened.autocommit = True
 
 
 def _is_incomplete(rows: Rows, lookups: Sequence[int]) -> bool:

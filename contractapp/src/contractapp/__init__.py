@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from contractapp.problems import RequestTimeout as RequestTimeout
     from contractapp.problems import Unavailable as Unavailable
     from contractapp.problems import UnsupportedMediaType as UnsupportedMediaType
+    from contractapp.serve.inline import in_event_loop as in_event_loop
+    from contractapp.serve.inline import in_thread as in_thread
+    from contractapp.serve.inline import wait as wait
     from contractapp.serve.workers import Workers as Workers
 
 _MODULES = {
     "ContractApp": "contractapp.app",
     "Workers": "contractapp.serve.workers",
+    **dict.fromkeys(("in_event_loop", "in_thread", "wait"), "contractapp.serve.inline"),
     "ContractError": "contractapp.compile.document",
     "cors": "contractapp.asgi.cors",
     "trusted_proxies": "contractapp.asgi.proxies",

@@ -9,8 +9,11 @@ from contractapp.problems import MEDIA_TYPE, Problem
 
 RawHeaders = list[tuple[bytes, bytes]]
 ProblemBody = Callable[[Problem], Mapping[str, object]]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Chunks(Protocol):
@@ -30,6 +33,12 @@ class Answer(NamedTuple):
     headers: RawHeaders
     body: bytes
     stream: Chunks | None = None
+
+
+class RespondAtOnce(Protocol):
+    """`ContractApp.respond_at_once`."""
+
+    def __call__(self, scope: Scope, content: bytes, /) -> Answer | ASGIApp | None: ...
 
 
 def problem_answer(problem: Problem, body: Mapping[str, object]) -> Answer:

@@ -15,7 +15,7 @@ from connexion.lifecycle import ConnexionResponse
 from connexion.options import SwaggerUIOptions
 from starlette.exceptions import HTTPException
 
-from contractapp.answers import ProblemBody, problem_answer
+from contractapp.answers import Answer, ASGIApp, ProblemBody, RespondAtOnce, Scope, problem_answer
 from contractapp.asgi.documentation import Documentation
 from contractapp.compile.document import ContractError
 from contractapp.compile.routes import Routes
@@ -28,10 +28,12 @@ from contractapp.serve.connexion import (
     Handlers,
     build_stack,
     faults_named,
+    is_stock_before,
     is_stock_behind,
     with_contract,
     wsgi_application,
 )
+from contractapp.serve.contract import Contract
 from contractapp.serve.flask import FlaskRunner
 from contractapp.serve.middleware import ContractMiddleware
 from contractapp.serve.workers import Workers
@@ -87,6 +89,7 @@ class ContractApp(connexion.FlaskApp):
         self._problem_body = problem_body
         self._is_built = False
         self._building = Lock()
+        self._respond: RespondAtOnce | None = None
         self._swagger_ui_options = swagger_ui_options
         stack = with_contract(middlewares, self._contract_middleware)
         super().__init__(import_name, middlewares=stack, swagger_ui_options=swagger_ui_options, **options)
@@ -102,6 +105,21 @@ class ContractApp(connexion.FlaskApp):
                 build_stack(self)
                 self._is_built = True
         await self.middleware(scope, receive, send)
+
+    def respond_at_once(self, scope: Scope, content: bytes) -> Answer | ASGIApp | None:
+        """Answer a request without the layers in front of the contract, where these are Connexion's own.
+
+        Args:
+            scope: The scope of the request, as in ASGI; it may be changed.
+            content: The whole body.
+
+        Returns:
+            The answer to send, an application to run once in place of this one, or None: run this one.
+        """
+        if self._respond is None:
+            return None
+        scope["app"] = self.middleware  # as Connexion does
+        return self._respond(scope, content)
 
     @property
     def contracts(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
@@ -191,12 +209,10 @@ class ContractApp(connexion.FlaskApp):
                 added.serve_swagger_ui(swagger_ui_options)
             return app
         self._leave_rules_to_flask()
-        return ContractMiddleware(
-            app,
+        contract = Contract(
             routes=self._routes,
             documentations=self._documentations,
             runner=self._runner,
-            prepare=partial(self._runner.prepare, self._endpoints),
             workers=self._workers,
             inline=self._inline,
             max_body_bytes=self._max_body_bytes,
@@ -205,6 +221,11 @@ class ContractApp(connexion.FlaskApp):
             error_for_handler=self._error_for_handler,
             problem_body=self._problem_body,
         )
+        prepare = partial(self._runner.prepare, self._endpoints)
+        middleware = ContractMiddleware(app, contract, prepare=prepare, layers=self)
+        if type(self).__call__ is ContractApp.__call__ and is_stock_before(self, self._contract_middleware):
+            self._respond = middleware.respond_at_once
+        return middleware
 
     def _leave_rules_to_flask(self) -> None:
         """Leave each path that the user routed in Flask to Flask, even if a template of the contract matches it."""

@@ -56,6 +56,7 @@ Handlers = Mapping[str, Callable[..., Any]]
 OPTIONS_LEFT_TO_STOCK = ("validator_map", "uri_parser_class", "security_map", "auth_all_paths", "jsonifier")
 
 _STOCK = tuple(ConnexionMiddleware.default_middlewares)
+_BEFORE = list(_STOCK[: _STOCK.index(ExceptionMiddleware) + 1])
 _BEHIND_THE_CONTRACT = list(_STOCK[_STOCK.index(ExceptionMiddleware) + 1 :])
 
 
@@ -64,6 +65,12 @@ def with_contract(middlewares: Sequence[Any] | None, contract_middleware: Any) -
     stack = list(_STOCK if middlewares is None else middlewares)
     position = stack.index(ExceptionMiddleware) + 1 if ExceptionMiddleware in stack else 0
     return [*stack[:position], contract_middleware, *stack[position:]]
+
+
+def is_stock_before(app: connexion.FlaskApp, contract_middleware: Any) -> bool:
+    """Whether exactly Connexion's own middlewares come before the contract's."""
+    stack: list[Any] = app.middleware.middlewares
+    return type(app.middleware) is ConnexionMiddleware and stack[: stack.index(contract_middleware)] == _BEFORE
 
 
 def is_stock_behind(app: connexion.FlaskApp, contract_middleware: Any) -> bool:

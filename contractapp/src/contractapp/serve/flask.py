@@ -26,7 +26,7 @@ from a2wsgi.wsgi import build_environ
 from flask.ctx import AppContext, RequestContext
 from flask.globals import _cv_app, _cv_request
 
-from contractapp.answers import Answer
+from contractapp.answers import Answer, Scope
 from contractapp.compile.response import from_werkzeug
 from contractapp.problems import Problem
 from contractapp.serve.connexion import ConnexionOperation, enter_context
@@ -41,9 +41,7 @@ class Call:
 
     __slots__ = ("arguments", "content", "operation", "scope")
 
-    def __init__(
-        self, operation: ConnexionOperation, scope: dict[str, Any], arguments: dict[str, Any], content: bytes
-    ) -> None:
+    def __init__(self, operation: ConnexionOperation, scope: Scope, arguments: dict[str, Any], content: bytes) -> None:
         self.operation = operation
         self.scope = scope
         self.arguments = arguments
@@ -78,6 +76,7 @@ class FlaskRunner:
         self.app = app
         self._dispatched: ContextVar[Call] = ContextVar("dispatched")
         self._always_dispatch = True
+        self.is_plain = False
         self._handles_errors = True
         self._has_sessions = True
         self._teardowns: Sequence[Teardown] = ()
@@ -96,6 +95,7 @@ class FlaskRunner:
             or not app.config["PROPAGATE_EXCEPTIONS"]  # Connexion sets it; if unset, Flask itself answers errors
             or any(any(functions.values()) for functions in hooks)
         )
+        self.is_plain = not self._always_dispatch
         self._has_sessions = bool(app.secret_key)
         handlers = [f for codes in app.error_handler_spec.values() for by_class in codes.values() for f in by_class]
         self._handles_errors = len(handlers) > 1  # one is Connexion's, for HTTP exceptions

@@ -101,6 +101,9 @@ class _UnfinishedJobs:
             self._sweeping = True
             self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
+    def remove(self, job: Job) -> None:
+        self._jobs.discard(job)
+
     def finish(self, job: Job) -> None:
         """Report a finished job, in a thread. Jobs that finish before the event loop reacts share one wake-up."""
         self._finished.append(job)
@@ -230,6 +233,16 @@ class Workers:
         """
         return self._run(lane.put, call, self.deadline() if deadline is None else deadline, discard)
 
+    async def wait(self, future: "asyncio.Future[Any]", deadline: float) -> Any:
+        """The result of a future of this event loop, for which no thread is needed; `Unavailable` at the deadline."""
+        unfinished = self._unfinished_jobs()
+        job = Job(_nothing, future, unfinished, deadline, None)
+        unfinished.add(job)
+        try:
+            return await future
+        finally:
+            unfinished.remove(job)
+
     def run_next(self, lane: Lane, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
         """As `run`, for a further call of a request that was accepted before; the queue never refuses it."""
         return self._run(lane.put_next, call, self.deadline(), None)
@@ -275,3 +288,7 @@ class Workers:
                     self._by_loop.pop(other, None)
             unfinished = self._by_loop[loop] = _UnfinishedJobs(loop)
         return unfinished
+
+
+def _nothing() -> None:
+    """The call of a job that no thread runs."""

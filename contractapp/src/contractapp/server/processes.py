@@ -152,6 +152,7 @@ class _Config(uvicorn.Config):
             Thread(target=_follow_parent, args=(parent, grace), daemon=True).start()
         super().load()
         Protocol.timeout_seconds = self.timeout_seconds
+        Protocol.respond_at_once = getattr(self.loaded_app, "respond_at_once", None)
         Protocol.problem_body = staticmethod(self.problem_body)  # a function, not a method
         gc.collect()
         gc.freeze()  # all objects that exist now live as long as the process: later collections skip them

@@ -7,6 +7,8 @@
 - The head of a request is limited in bytes, headers and time, and must name one host (RFC 9112, section 3.2). Trailers
   are not mixed with headers. A client that pipelines too many requests, or reads nothing for too long, is disconnected.
 - A request that uvicorn cancels at the end of the shutdown timeout is answered 503.
+
+A request that arrived whole, and that the application can answer without waiting, is answered at once (`immediate`).
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from contractapp.answers import ProblemBody, problem_answer, send_answer
 from contractapp.problems import Fault, InvalidRequest, Problem, Unavailable
+from contractapp.server.immediate import ImmediateProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +48,7 @@ _KNOWN = "DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE"
 _IS_REQUEST = re.compile(rf"(?!(?:{_KNOWN}) )[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[!-~]* HTTP/1\.[01]\r\n".encode())
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(ImmediateProtocol):
     """One connection. The server sets the class attributes."""
 
     timeout_seconds: ClassVar[float] = 15.0
@@ -83,6 +86,7 @@ class Protocol(HttpToolsProtocol):
             rest = self._feed(rest)
         if self._refused:
             return
+        self.wait_for_body()
         if self._in_head:
             # The position of the head in its first piece is not known: that piece, of at most 256 KiB, is not counted.
             self._head_bytes = self._head_bytes + len(data) if self._head_bytes is not None else 0
@@ -104,21 +108,23 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # otherwise it is a trailer, which must not become a header (RFC 9110, section 6.5.1)
-            super().on_header(name, value)
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
-        hosts = [name for name, _ in self.headers].count(b"host")
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
         if hosts > 1 or version not in _VERSIONS or (version == "1.1" and not hosts):
             # httptools turns an error raised here into an HttpParserError.
             raise ValueError("neither HTTP/1.0 nor HTTP/1.1 with exactly one Host (RFC 9112, section 3.2)")
-        if len(self.headers) > _MAX_HEADERS or len(self.pipeline) >= _MAX_PIPELINED:
+        if len(names) > _MAX_HEADERS or len(self.pipeline) >= _MAX_PIPELINED:
             raise ValueError("too many headers or pipelined requests")
         self._in_head = False
         self._stop_head_timer()
         if self.parser.should_upgrade():
             return
-        self.expect_100_continue = self.expect_100_continue and version == "1.1"
+        if version == "1.1" and b"expect" in names:
+            self.expect_100_continue = self._expects_continue()
         super().on_headers_complete()
         if self.expect_100_continue:  # a final response without `100 Continue` ends the connection: no body will come
             self.cycle.keep_alive = False
@@ -143,6 +149,9 @@ class Protocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stop_write_timer()
+
+    def _expects_continue(self) -> bool:
+        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Callable[..., Any]) -> None:
         async def answer_cancellation(scope: Any, receive: Any, send: Any) -> None:

@@ -1,0 +1,144 @@
+"""Connections to PostgreSQL for handlers that run in the event loop: a handler waits for the socket, not a thread."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.waiting import Ready, Wait
+from sqlalchemy import Engine, event
+
+from api.config import Settings
+from api.database.compilation import Parameters, Rows, Statement
+from api.database.engines import reader_options
+from api.database.statements import Explain, Open, StatementRunner
+from contractapp import Unavailable, in_event_loop, in_thread, wait
+
+T = TypeVar("T")
+
+
+class WaitingConnection(psycopg.Connection[Any]):
+    """A connection whose calls wait in the event loop, if a handler that runs there makes them."""
+
+    def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
+        """The result of a generator of psycopg, which says for what the socket must be ready."""
+        if not in_event_loop():
+            return super().wait(gen, *arguments, **options)
+        try:
+            needed = next(gen)
+            while True:
+                needed = gen.send(self._until_ready(needed))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _until_ready(self, needed: Wait) -> Ready:
+        loop, socket = asyncio.get_running_loop(), self.pgconn.socket
+        ready: asyncio.Future[Ready] = loop.create_future()
+        # The socket is watched only while a handler waits: libpq may close it, and another may get its number.
+        if needed & Wait.R:
+            loop.add_reader(socket, _set, ready, Ready.R)
+        if needed & Wait.W:
+            loop.add_writer(socket, _set, ready, Ready.W)
+        try:
+            found: Ready = wait(ready)
+        finally:
+            if needed & Wait.R:
+                loop.remove_reader(socket)
+            if needed & Wait.W:
+                loop.remove_writer(socket)
+        return found
+
+
+def _set(future: asyncio.Future[Ready], ready: Ready) -> None:
+    if not future.done():
+        future.set_result(ready)
+
+
+def waiting_runners(
+    settings: Settings, another: Callable[[dict[str, Any]], Engine]
+) -> "tuple[WaitingRunner, WaitingRunner]":
+    """The runners for reads and for changes; `another` makes an engine for the application's database.
+
+    A change is in AUTOCOMMIT mode one round trip instead of three.
+    """
+    options = reader_options(settings)
+    reads = WaitingRunner(
+        another(options), connections=settings.read_threads, queue_size=settings.queue_size, write=False
+    )
+    changes = WaitingRunner(
+        another({**options, "pool_size": settings.write_threads}),
+        connections=settings.write_threads,
+        queue_size=settings.queue_size,
+        write=True,
+    )
+    return reads, changes
+
+
+def _connect(_dialect: object, _entry: object, arguments: Any, options: Any) -> WaitingConnection:
+    return WaitingConnection.connect(*arguments, **options)
+
+
+class WaitingRunner(StatementRunner):
+    """Runs statements for handlers in the event loop, on a fixed number of connections.
+
+    A handler waits until one is free, but at most `queue_size` handlers wait. New connections are opened in threads.
+    """
+
+    def __init__(self, engine: Engine, *, connections: int, queue_size: int, write: bool) -> None:
+        super().__init__(engine)
+        event.listen(engine, "do_connect", _connect)
+        self._free = connections
+        self._queue_size = queue_size
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._write = write
+
+    def _run(
+        self, statement: Statement, parameters: Parameters, *, commit: bool, explain: Explain | None = None
+    ) -> Rows:
+        self._acquire()
+        try:
+            return super()._run(statement, parameters, commit=commit, explain=explain)
+        finally:
+            self._pass_on()
+
+    def _run_through_sqlalchemy(
+        self, statement: Statement, parameters: Parameters, *, commit: bool, explain: Explain | None = None
+    ) -> Rows:
+        run = partial(super()._run_through_sqlalchemy, statement, parameters, commit=commit, explain=explain)
+        rows: Rows = in_thread(run, write=self._write)
+        return rows
+
+    def _take(self) -> Open:
+        if self._idle:
+            return self._idle.pop()
+        taken: Open = in_thread(super()._take, write=self._write)
+        return taken
+
+    def _acquire(self) -> None:
+        """Wait for the right to use a connection."""
+        if self._free > 0:
+            self._free -= 1
+            return
+        if len(self._queue) >= self._queue_size:
+            raise Unavailable
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            wait(turn)
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._pass_on()  # it was this handler's turn already
+            raise
+
+    def _pass_on(self) -> None:
+        """Give the right to use a connection to the next handler that waits."""
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
