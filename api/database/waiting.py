@@ -1,6 +1,7 @@
 """Connections to PostgreSQL for handlers that run in the event loop: a handler waits for the socket, not a thread."""
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +22,17 @@ T = TypeVar("T")
 
 
 class WaitingConnection(psycopg.Connection[Any]):
-    """A connection whose calls wait in the event loop, if a handler that runs there makes them."""
+    """A connection whose calls wait in the event loop, if a handler that runs there makes them.
+
+    The event loop watches a duplicate of the socket all the time: to begin and end watching takes as long as a
+    statement. libpq may close its own socket at any time, and another file would get its number.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None = None
+    _watched = -1
+    _steps: PQGen[Any] | None = None
+    _done: asyncio.Future[Any]
+    _writes = False
 
     def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
         """The result of a generator of psycopg, which says for what the socket must be ready."""
@@ -29,33 +40,67 @@ class WaitingConnection(psycopg.Connection[Any]):
             return super().wait(gen, *arguments, **options)
         try:
             needed = next(gen)
-            while True:
-                needed = gen.send(self._until_ready(needed))
         except StopIteration as stop:
             result: T = stop.value
             return result
-
-    def _until_ready(self, needed: Wait) -> Ready:
-        loop, socket = asyncio.get_running_loop(), self.pgconn.socket
-        ready: asyncio.Future[Ready] = loop.create_future()
-        # The socket is watched only while a handler waits: libpq may close it, and another may get its number.
-        if needed & Wait.R:
-            loop.add_reader(socket, _set, ready, Ready.R)
-        if needed & Wait.W:
-            loop.add_writer(socket, _set, ready, Ready.W)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._watch(loop)
+        self._steps, self._done = gen, loop.create_future()
+        self._need(needed)
         try:
-            found: Ready = wait(ready)
+            result = wait(self._done)
         finally:
-            if needed & Wait.R:
-                loop.remove_reader(socket)
-            if needed & Wait.W:
-                loop.remove_writer(socket)
-        return found
+            self._steps = None
+            self._need(Wait.R)
+        return result
 
+    def close(self) -> None:
+        """Close the connection, in the thread of the event loop or when no handler waits for it."""
+        self._unwatch()
+        if self._watched >= 0:
+            os.close(self._watched)
+            self._watched = -1
+        super().close()
 
-def _set(future: asyncio.Future[Ready], ready: Ready) -> None:
-    if not future.done():
-        future.set_result(ready)
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._unwatch()
+        if self._watched < 0:
+            self._watched = os.dup(self.pgconn.socket)
+        loop.add_reader(self._watched, self._go_on, Ready.R)
+        self._loop = loop
+
+    def _unwatch(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(self._watched)
+
+    def _go_on(self, ready: Ready) -> None:
+        """Called by the event loop when the socket is ready."""
+        if self._steps is None:  # nobody waits: the server closed the connection, or sent a notice
+            self._unwatch()
+            return
+        try:
+            self._need(self._steps.send(ready))
+        except StopIteration as stop:
+            self._finish(self._done.set_result, stop.value)
+        except Exception as error:  # noqa: BLE001  # the handler gets it
+            self._finish(self._done.set_exception, error)
+
+    def _finish(self, set_outcome: Callable[[Any], None], outcome: Any) -> None:
+        self._steps = None
+        if not self._done.done():
+            set_outcome(outcome)
+
+    def _need(self, needed: Wait) -> None:
+        """Watch for the socket being writable only while that is needed: it nearly always is."""
+        writes = bool(needed & Wait.W)
+        if writes != self._writes and self._loop is not None:
+            self._writes = writes
+            if writes:
+                self._loop.add_writer(self._watched, self._go_on, Ready.W)
+            else:
+                self._loop.remove_writer(self._watched)
 
 
 def waiting_runners(
