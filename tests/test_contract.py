@@ -186,6 +186,29 @@ def test_a_pattern_refuses_texts_that_must_never_occur(place, good, bad):
     assert [value for value in bad if validator.is_valid(value)] == []
 
 
+def test_every_pattern_of_a_request_has_its_rule_in_words():
+    inputs = {place: schema for place, schema in SCHEMAS.items() if "pattern" in schema and is_of_a_request(place)}
+
+    assert len(inputs) >= 5
+    assert [place for place, schema in inputs.items() if "x-pattern-message" not in schema] == []
+
+
+def is_of_a_request(place):
+    """Whether a client chooses the value: members of responses and headers of responses say what the service sends."""
+    return not re.match(r"#/components/(headers|responses|schemas/FieldError)/|#/paths/.*/responses/", place)
+
+
+@pytest.mark.parametrize("name", ["Username", "Title", "Email", "Content"])
+def test_the_description_says_the_rule_of_the_pattern(name):
+    schema = component("schemas", name)
+
+    rule = re.sub(r"^must (be|not) ", "", schema["x-pattern-message"])
+
+    assert rule in " ".join(schema["description"].split()).replace(
+        "An e-mail address (RFC 5321) of", "an e-mail address of"
+    )
+
+
 def test_a_location_is_declared_as_a_reference():
     formats = {name: component("headers", name, "schema")["format"] for name in LOCATIONS}
 

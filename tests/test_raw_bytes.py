@@ -23,6 +23,7 @@ import pytest
 JSON = ("Content-Type", "application/json")
 MIB = 1024 * 1024
 PROBLEM = "application/problem+json"
+NOT_A_LINE = "must not contain control characters, or begin or end with a space or no-break space"
 # The server's timeout for a body.
 TIMEOUT_SECONDS = 1.0
 
@@ -218,11 +219,11 @@ LONG_INTEGER = b"9" * 5_000
         ),
         (
             rb'{"username": "a\u0000", "email": "a@b.de"}',
-            ("body", "/username", "has characters or a form that the contract does not allow here"),
+            ("body", "/username", NOT_A_LINE),
         ),
         (
             rb'{"username": "a\n", "email": "a@b.de"}',
-            ("body", "/username", "has characters or a form that the contract does not allow here"),
+            ("body", "/username", NOT_A_LINE),
         ),
         (b'{"username": "a", "email": "@"}', ("body", "/email", "must be an e-mail address")),
         (b'{"username": "a", "email": "a@b.de\\n"}', ("body", "/email", "must be an e-mail address")),

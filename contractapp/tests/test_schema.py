@@ -66,6 +66,69 @@ def test_a_fault_names_the_rule_and_never_the_value(schema, value, detail):
     assert faults(schema, value) == [("", detail)]
 
 
+WORD = {"type": "string", "pattern": "^[a-z]+$", "x-pattern-message": "must be one word"}
+LINE = {"type": "string", "pattern": "^[a-z ]+$", "x-pattern-message": "must be one line"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "found"),
+    [
+        (WORD, "A", [("", "must be one word")]),
+        ({"$ref": "#/components/schemas/Word"}, "A", [("", "must be one word")]),
+        ({"type": "array", "items": WORD}, ["a", "A"], [("/1", "must be one word")]),
+        ({"allOf": [{"type": "string"}, WORD]}, "A", [("", "must be one word")]),
+        ({"allOf": [{"allOf": [LINE]}, {"$ref": "#/components/schemas/Word"}]}, "a b", [("", "must be one word")]),
+        ({"additionalProperties": WORD}, {"a": "A"}, [("/a", "must be one word")]),
+        (
+            {"properties": {"x": {"$ref": "#/components/schemas/Word"}, "y": LINE}},
+            {"x": "A", "y": "A"},
+            [("/x", "must be one word"), ("/y", "must be one line")],
+        ),
+        # Names of members that are also keywords.
+        (
+            {"properties": {"properties": WORD, "x-pattern-message": {"type": "string"}}},
+            {"properties": "A", "x-pattern-message": "A"},
+            [("/properties", "must be one word")],
+        ),
+        ({"properties": {"a/b~c": WORD}}, {"a/b~c": "A"}, [("/a~1b~0c", "must be one word")]),
+        # The message is about the pattern and no other rule.
+        (WORD, 1, [("", "must be a string")]),
+        ({**WORD, "maxLength": 2}, "ABC", [("", "must have at most 2 characters")]),
+        ({**WORD, "nullable": True}, "A", [("", "must be one word")]),
+    ],
+)
+def test_the_contract_can_say_the_rule_of_a_pattern_in_words(schema, value, found):
+    assert faults(schema, value, {"Word": WORD}) == found
+
+
+def test_the_same_pattern_has_a_message_for_each_place():
+    pattern = WORD["pattern"]
+    other = {"type": "string", "pattern": pattern, "x-pattern-message": "must be a name"}
+
+    found = faults({"properties": {"a": WORD, "b": other, "c": {"pattern": pattern}}}, {"a": "A", "b": "A", "c": "A"})
+
+    assert found == [
+        ("/a", "must be one word"),
+        ("/b", "must be a name"),
+        ("/c", "has characters or a form that the contract does not allow here"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [
+        ({"pattern": "^a$", "x-pattern-message": 1}, "The x-pattern-message beside the pattern '^a$' is not a text."),
+        ({"pattern": "^a$", "x-pattern-message": " "}, "The x-pattern-message beside the pattern '^a$' is not a text."),
+        ({"x-pattern-message": "must be a"}, "The x-pattern-message 'must be a' has no pattern beside it."),
+    ],
+)
+def test_a_message_that_cannot_be_used_stops_the_start(schema, sentence):
+    with pytest.raises(ContractError) as refused:
+        validator({"properties": {"a": {"type": "string", **schema}}})
+
+    assert refused.value.faults == (sentence,)
+
+
 @pytest.mark.parametrize(
     ("schema", "value"),
     [

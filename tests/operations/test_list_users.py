@@ -84,7 +84,7 @@ def test_400_names_every_fault(client, invalid):
     assert response.json() == invalid(
         ("query", "/verbose", "is not a known parameter"),
         ("query", "/limit", "must be at least 1"),
-        ("query", "/cursor", "has characters or a form that the contract does not allow here"),
+        ("query", "/cursor", values.NOT_A_CURSOR),
         ("query", "/limit", "is given more than once"),
         ("query", "/user_id", "is not a known parameter"),
     )

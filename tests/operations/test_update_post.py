@@ -73,7 +73,7 @@ def test_400_names_every_fault(client, invalid):
         ("query", "/force", "is not a known parameter"),
         ("body", "/author", "is not a known member"),
         ("body", "/content", "must have at least 1 character"),
-        ("body", "/title", values.NOT_ALLOWED),
+        ("body", "/title", values.NOT_A_LINE),
     )
 
 

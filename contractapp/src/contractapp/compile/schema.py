@@ -1,6 +1,7 @@
 """Compiles an OpenAPI 3.0 schema object to a validator that reports each fault with its JSON pointer and a reason.
 
-A reason names the rule that was broken, never the value.
+A reason names the rule that was broken, never the value. For a `pattern`, the contract can give the reason in the
+extension `x-pattern-message` beside it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,13 +11,16 @@ from uuid import UUID
 
 import jsonschema_rs
 
-from contractapp.compile.document import Unsupported, resolve
+from contractapp.compile.document import ContractError, Unsupported, resolve
 from contractapp.problems import MAX_ERRORS, Fault, shorten
 
 Direction = Literal["request", "response"]
 Schema = Mapping[str, Any]
+Path = tuple[str | int, ...]
 
 MAX_POINTER_LENGTH = 256
+
+_PATTERN_MESSAGE = "x-pattern-message"
 
 _INTEGER_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 _NEVER: dict[str, Any] = {"not": {}}
@@ -27,8 +31,9 @@ class Validator:
 
     def __init__(self, schema: Schema, document: Schema, direction: Direction) -> None:
         translation = _Translation(document, direction)
-        root = translation.schema(schema)
+        root = translation.schema(schema, ())
         self.json_schema: Schema = root | {"components": {"schemas": translation.components(root)}}
+        self._messages = translation.messages
         self._validator = jsonschema_rs.Draft4Validator(
             dict(self.json_schema),
             formats={"uuid": _is_uuid},
@@ -48,7 +53,8 @@ class Validator:
             kind = error.kind
             name = kind.name
             rank = _RANKS.get(name, len(_RANKS))
-            for place, reason in _reasons(name, kind.value, error.instance_path):
+            message = self._messages.get(tuple(error.schema_path)) if name == "pattern" else None
+            for place, reason in _reasons(name, kind.value, error.instance_path, message):
                 known = found.get(place)
                 if known is None or rank < known[0]:
                     found[place] = rank, reason
@@ -62,6 +68,7 @@ class _Translation:
         self._document = document
         self._schemas: Schema = document.get("components", {}).get("schemas", {})
         self._hidden = "readOnly" if direction == "request" else "writeOnly"
+        self.messages: dict[Path, str] = {}  # by the path of the `pattern` in the translated schema
 
     def components(self, root: Schema) -> dict[str, Any]:
         """The translated component schemas that the root refers to, directly or indirectly."""
@@ -70,11 +77,12 @@ class _Translation:
         while waiting:
             name = waiting.pop()
             if name not in found:
-                found[name] = self.schema(self._schemas[name])
+                found[name] = self.schema(self._schemas[name], ("components", "schemas", name))
                 waiting.extend(_references(found[name]))
         return found
 
-    def schema(self, schema: Schema) -> dict[str, Any]:
+    def schema(self, schema: Schema, path: Path) -> dict[str, Any]:
+        """The translation of a schema that has this path in the translated root."""
         if "$ref" in schema:
             prefix, _, name = schema["$ref"].rpartition("/")
             if prefix != "#/components/schemas" or name not in self._schemas:
@@ -91,23 +99,27 @@ class _Translation:
         }
         for key in ("allOf", "anyOf", "oneOf"):
             if key in schema:
-                result[key] = [self.schema(member) for member in schema[key]]
+                result[key] = [self.schema(member, (*path, key, index)) for index, member in enumerate(schema[key])]
         for key in ("not", "items", "additionalProperties"):
             if key in schema:
-                result[key] = schema[key] if isinstance(schema[key], bool) else self.schema(schema[key])
-        self._properties(schema, result)
+                member = schema[key]
+                result[key] = member if isinstance(member, bool) else self.schema(member, (*path, key))
+        self._properties(schema, result, path)
+        if _PATTERN_MESSAGE in schema:
+            self.messages[*path, "pattern"] = _message(schema)
         _integer_format(result)
         if schema.get("nullable") and "type" in schema:
             result["type"] = [schema["type"], "null"]
         return result
 
-    def _properties(self, schema: Schema, result: dict[str, Any]) -> None:
+    def _properties(self, schema: Schema, result: dict[str, Any], path: Path) -> None:
         properties: Schema = schema.get("properties", {})
         hidden = {name for name, member in properties.items() if resolve(self._document, member).get(self._hidden)}
         # Without `properties`, jsonschema-rs would not report which members are unknown.
         if properties or result.get("additionalProperties") is False:
             result["properties"] = {
-                name: _NEVER if name in hidden else self.schema(member) for name, member in properties.items()
+                name: _NEVER if name in hidden else self.schema(member, (*path, "properties", name))
+                for name, member in properties.items()
             }
         required = [name for name in schema.get("required", ()) if name not in hidden]
         if required:
@@ -136,6 +148,15 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(member)
 
 
+def _message(schema: Schema) -> str:
+    message = schema[_PATTERN_MESSAGE]
+    if not isinstance(message, str) or not message.strip():
+        raise ContractError([f"The {_PATTERN_MESSAGE} beside the pattern {schema.get('pattern')!r} is not a text."])
+    if "pattern" not in schema:
+        raise ContractError([f"The {_PATTERN_MESSAGE} {message!r} has no pattern beside it."])
+    return message
+
+
 def _integer_format(schema: dict[str, Any]) -> None:
     if schema.get("type") != "integer" or schema.get("format") not in _INTEGER_RANGES:
         return
@@ -155,14 +176,17 @@ def _is_uuid(value: str) -> bool:
         return False
 
 
-def _reasons(name: str, limit: Any, path: list[str | int]) -> Iterable[tuple[str, str]]:
-    """The pointer and the reason of each fault that one error of jsonschema-rs describes."""
+def _reasons(name: str, limit: Any, path: list[str | int], message: str | None) -> Iterable[tuple[str, str]]:
+    """The pointer and the reason of each fault that one error of jsonschema-rs describes.
+
+    `message` is the reason that the contract gives, if it gives one.
+    """
     if name == "additionalProperties" and limit:
         return [(pointer_to(*path, member), "is not a known member") for member in limit[:MAX_ERRORS]]
     if name == "required":
         return [(pointer_to(*path, limit), "is required")]
     reason = _REASONS.get(name)
-    return [(pointer_to(*path), reason(limit) if reason else "does not match the contract")]
+    return [(pointer_to(*path), message or (reason(limit) if reason else "does not match the contract"))]
 
 
 def _plural(count: int, noun: str) -> str:
