@@ -27,14 +27,19 @@ def main() -> None:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes to start.")
 def serve(host: str, port: int, workers: int) -> None:
     """Bring the schema up to date, then serve."""
+    base = f"http://[{host}]" if ":" in host else f"http://{host}"
+    # Said before the imports, which take seconds on a busy machine.
+    click.echo(f"Starting on {base}:{port or '(a free port)'} ({workers} worker{'s' * (workers > 1)})")
     with _fatal():
-        from api import create_app, database, migrations
-        from api.app import problem_body
         from api.config import ConfigurationError, Settings
 
         settings = Settings.from_env()
         if settings.in_memory and workers > 1:
             raise ConfigurationError("A database in memory belongs to one process: use --workers 1.")
+        click.echo(f"Database: {_shown(settings.database_url)}")
+        from api import create_app, database, migrations
+        from api.app import problem_body
+
         application = create_app()
         try:
             with application.app.app_context():
@@ -49,8 +54,7 @@ def serve(host: str, port: int, workers: int) -> None:
         listener = listen(host, port)
     except OSError as error:
         _stop([str(error)])
-    shown_host = f"[{host}]" if ":" in host else host
-    click.echo(f"Swagger UI: http://{shown_host}:{listener.getsockname()[1]}/api/ui/")
+    address = f"{base}:{listener.getsockname()[1]}"
     run(
         application if workers == 1 else "api:create_app",
         listener,
@@ -59,6 +63,7 @@ def serve(host: str, port: int, workers: int) -> None:
         request_timeout_seconds=settings.request_timeout_seconds,
         shutdown_timeout_seconds=settings.shutdown_timeout_seconds,
         problem_body=problem_body,
+        on_started=lambda: click.echo(f"Serving on {address}, Swagger UI: {address}/api/ui/"),
     )
 
 
@@ -154,6 +159,15 @@ def _collected(faults: list[str]) -> Iterator[None]:
         faults.append(str(error))
     except (SQLAlchemyError, CommandError, sqlite3.Error) as error:
         faults.append(_database_sentence(error))
+
+
+def _shown(database_url: str) -> str:
+    """The database's URL without user, password and parameters."""
+    from sqlalchemy import URL, make_url
+
+    url = make_url(database_url)
+    shown = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
+    return shown.render_as_string()
 
 
 def _database_sentence(error: BaseException) -> str:

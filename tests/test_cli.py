@@ -30,9 +30,10 @@ def served(monkeypatch):
     """Records the arguments of the server instead of starting it; other tests start the real server."""
     calls = []
 
-    def serve(application, listener, *, workers, **_):
+    def serve(application, listener, *, workers, on_started, **_):
         calls.append((application, {"address": listener.getsockname(), "workers": workers}))
         listener.close()
+        on_started()
 
     monkeypatch.setattr(server, "serve", serve)
     return calls
@@ -163,8 +164,8 @@ def test_check_says_what_serve_would_do(run, tmp_path, served, prepare, fit):
     if not fit:
         (sentence,) = said.output.splitlines()
         assert sentence.startswith("The database cannot be used: ")
-        assert done.output.startswith("The database cannot be used: ")
-        assert len(done.output.splitlines()) == 1
+        assert done.stderr.startswith("The database cannot be used: ")
+        assert len(done.stderr.splitlines()) == 1
     for application, _ in served:
         database.dispose(application.app)
 
@@ -200,7 +201,7 @@ def test_a_bad_setting_stops_every_command_once(run, monkeypatch, served, comman
 
     answer = run(command)
 
-    assert answer.output == "API_POOL_TIMEOUT_SECONDS='soon': could not convert string to float\n"
+    assert answer.stderr == "API_POOL_TIMEOUT_SECONDS='soon': could not convert string to float\n"
     assert (answer.exit_code, served) == (1, [])
 
 
@@ -223,12 +224,16 @@ def test_a_broken_contract_stops_serve(run, monkeypatch, served):
     assert (answer.exit_code, served) == (1, [])
 
 
-def test_serve_makes_the_schema_and_says_where_swagger_ui_is(run, tmp_path, served):
+def test_serve_makes_the_schema_and_says_what_it_does_and_where_swagger_ui_is(run, tmp_path, served):
     answer = run("serve", "--port", "0")
 
     ((_, listening),) = served
     host, port = listening["address"]
-    assert answer.output == f"Swagger UI: http://127.0.0.1:{port}/api/ui/\n"
+    assert answer.output.splitlines() == [
+        "Starting on http://127.0.0.1:(a free port) (1 worker)",
+        f"Database: sqlite:///{tmp_path}/api.db",
+        f"Serving on http://127.0.0.1:{port}, Swagger UI: http://127.0.0.1:{port}/api/ui/",
+    ]
     assert (host, listening["workers"]) == ("127.0.0.1", 1)
     assert count(tmp_path, "users") == 0
 
@@ -249,7 +254,7 @@ def test_a_port_that_is_taken_stops_serve_with_a_sentence(run, served):
 
         answer = run("serve", "--port", str(port))
 
-    assert answer.output == f"Cannot listen on 127.0.0.1, port {port}: Address already in use.\n"
+    assert answer.stderr == f"Cannot listen on 127.0.0.1, port {port}: Address already in use.\n"
     assert (answer.exit_code, served) == (1, [])
 
 
@@ -258,8 +263,45 @@ def test_a_database_in_memory_has_one_worker(run, monkeypatch, served):
 
     answer = run("serve", "--workers", "2")
 
-    assert answer.output == "A database in memory belongs to one process: use --workers 1.\n"
+    assert answer.stdout == "Starting on http://127.0.0.1:8000 (2 workers)\n"
+    assert answer.stderr == "A database in memory belongs to one process: use --workers 1.\n"
     assert (answer.exit_code, served) == (1, [])
+
+
+HEAVY = {"sqlalchemy", "alembic", "connexion", "flask", "uvicorn", "contractapp"}
+
+
+def test_serve_says_what_it_does_before_it_imports_anything_heavy():
+    script = (
+        "import sys, click, api.cli\n"
+        "def echo(line):\n"
+        "    print(line, sorted({name.partition('.')[0] for name in sys.modules}))\n"
+        "    raise SystemExit\n"
+        "click.echo = echo\n"
+        "api.cli.main(['serve'])\n"
+    )
+
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert said.startswith("Starting on http://127.0.0.1:8000 (1 worker) [")
+    assert {name for name in HEAVY if f"'{name}'" in said} == set()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:top%40secret@db.example:5433/blog?password=secret", "postgresql://db.example:5433/blog"),
+        ("postgresql:///blog?user=ann&password=secret&host=/run", "postgresql:///blog"),
+    ],
+)
+def test_serve_shows_the_database_without_its_secrets(run, monkeypatch, served, url, shown):
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setattr("api.create_app", lambda: (_ for _ in ()).throw(OSError("Enough.")))
+
+    answer = run("serve")
+
+    assert answer.stdout.splitlines()[1] == f"Database: {shown}"
+    assert "secret" not in answer.output
 
 
 def test_a_schema_newer_than_the_code_stops_serve(run, tmp_path, served):
@@ -271,7 +313,7 @@ def test_a_schema_newer_than_the_code_stops_serve(run, tmp_path, served):
 
     answer = run("serve")
 
-    assert answer.output == "The database cannot be used: Can't locate revision identified by '9999'\n"
+    assert answer.stderr == "The database cannot be used: Can't locate revision identified by '9999'\n"
     assert (answer.exit_code, served) == (1, [])
 
 

@@ -25,6 +25,8 @@ async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         for kind in ("startup", "shutdown"):
             await receive()
+            await asyncio.sleep(Path("slow-start").exists())
+            Path(f"up-{os.getpid()}").touch()
             await send({"type": f"lifespan.{kind}.complete"})
         return
     if scope["path"] == "/slow":
@@ -44,7 +46,13 @@ if __name__ == "__main__":
     listener = listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
     workers = int(sys.argv[1])
-    serve("application:make", listener, workers=workers, shutdown_timeout_seconds=float(sys.argv[2]))
+    serve(
+        "application:make",
+        listener,
+        workers=workers,
+        shutdown_timeout_seconds=float(sys.argv[2]),
+        on_started=lambda: print(len(list(Path().glob("up-*"))), flush=True),
+    )
 """
 
 
@@ -124,6 +132,19 @@ def is_refused(port):
         connection.close()
         return False
     return True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_says_once_that_all_workers_have_started(start, tmp_path, workers):
+    (tmp_path / "slow-start").touch()
+    process, _ = start(workers=workers)
+
+    started = process.stdout.readline()
+    time.sleep(0.6)  # the supervisor looks at its workers every half second
+    process.send_signal(signal.SIGTERM)
+
+    assert (started, process.stdout.read()) == (f"{workers}\n", "")
+    assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -74,6 +74,7 @@ def serve(
     request_timeout_seconds: float = 15.0,
     shutdown_timeout_seconds: float = 10.0,
     problem_body: ProblemBody = Problem.body,
+    on_started: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
@@ -92,6 +93,7 @@ def serve(
         shutdown_timeout_seconds: How long requests in flight may take after the signal; then they are answered 503.
         problem_body: A function from a `Problem` to the members of its JSON object, as in `ContractApp`, for that 503
             and for requests that are not valid HTTP.
+        on_started: Called once, in this process, when requests are answered: with several workers, by all of them.
 
     Raises:
         TypeError: There are several workers, and the application is not given by name.
@@ -115,10 +117,10 @@ def serve(
     config.timeout_seconds = request_timeout_seconds
     config.problem_body = problem_body
     if workers > 1:
-        _Supervisor(config, [listener]).run()
+        _Supervisor(config, [listener], on_started).run()
         return
     try:
-        uvicorn.Server(config).run([listener])
+        _Server(config, on_started).run([listener])
     finally:
         _on_stop(signal.SIG_IGN)  # a second signal during the shutdown must not change the exit status
 
@@ -158,8 +160,31 @@ class _Config(uvicorn.Config):
         gc.freeze()  # all objects that exist now live as long as the process: later collections skip them
 
 
+class _Server(uvicorn.Server):
+    """Serves in this process."""
+
+    def __init__(self, config: _Config, on_started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+
 class _Supervisor(Multiprocess):
     """Starts and stops the workers, and replaces those that die."""
+
+    def __init__(self, config: _Config, sockets: list[socket.socket], on_started: Callable[[], object]) -> None:
+        super().__init__(config, sockets)
+        self._on_started: Callable[[], object] | None = on_started
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        if self._on_started and all(process.is_ready() for process in self.processes):
+            self._on_started()
+            self._on_started = None
 
     def terminate_all(self) -> None:
         for listener in self.sockets:
