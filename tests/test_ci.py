@@ -18,7 +18,6 @@ BY_HAND = {
     "lock": "writes the requirements anew",
     "bench": "a shared machine measures nothing",
     "browser": "needs Debian's Chromium",
-    "sdk": "needs four languages",
 }
 
 
@@ -56,9 +55,18 @@ def test_every_environment_has_a_workflow_or_a_reason():
 def test_every_command_is_one_that_a_laptop_runs(name):
     commands = [step["run"] for step in steps(name) if "run" in step]
 
-    # The last command installs the program that tests.debian requires if it may not install packages itself.
+    # The last command installs Debian packages: the tests of two environments may not install packages themselves.
     known = ("python -m pip install 'tox", "tox run -e ${{ matrix.", "sudo apt-get update ")
     assert all(command.startswith(known) for command in commands)
+
+
+def test_the_clients_of_every_run_are_kept():
+    (kept,) = [step for step in steps("ci") if step.get("with", {}).get("name") == "clients"]
+
+    assert kept["uses"].startswith("actions/upload-artifact@")
+    assert kept["with"]["path"].split() == ["clients", "!clients/**/node_modules"]
+    assert kept["if"] == "matrix.environment == 'sdk'"
+    assert "sdk" in environments("ci")
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

@@ -14,22 +14,22 @@ RENAMED = {"NewUser": "UserInput", "NewPost": "PostInput"}
 
 
 @pytest.fixture(scope="module")
-def client(debian, make, workshop) -> Path:
+def client(debian, make) -> Path:
     """The folder of the generated module."""
     debian("go")
-    make("Go")
-    return workshop.folder / "clients" / "go"
+    return make("Go")
 
 
 @pytest.fixture
-def go(client, workshop):
-    """Runs go in the module, without downloading other modules."""
+def caches(workshop) -> dict[str, str]:
+    """Variables with which go downloads no module and leaves nothing outside the workshop."""
+    return {"GOPATH": f"{workshop.folder}/go", "GOCACHE": f"{workshop.folder}/go/build", "GOPROXY": "off"}
 
-    def run(*command: str) -> str:
-        cache = str(workshop.folder / "go")
-        return workshop.run("go", *command, cwd=client, GOPATH=cache, GOCACHE=f"{cache}/build", GOPROXY="off")
 
-    return run
+@pytest.fixture
+def go(client, workshop, caches):
+    """Runs go in the module."""
+    return lambda *command: workshop.run("go", *command, cwd=client, **caches)
 
 
 def camel_case(name: str) -> str:
@@ -85,11 +85,5 @@ def test_the_life_of_a_user_and_their_posts(client, go, server, mock):
     assert said == TRANSCRIPT
 
 
-def test_the_example_of_the_guide_prints_what_the_guide_shows(client, go, server, guide):
-    (program,) = guide("Go").programs
-    (client / "example").mkdir()
-    (client / "example" / "main.go").write_text(program)
-
-    said = go("run", "./example")
-
-    assert [said] == guide("The example").shown
+def test_the_example_of_the_guide_prints_what_the_guide_shows(client, caches, example, server, guide):
+    assert [example("Go", **caches)] == guide("The example").shown

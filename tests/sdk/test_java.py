@@ -13,26 +13,22 @@ UTF_8 = "-Dfile.encoding=UTF-8"
 
 
 @pytest.fixture(scope="module")
-def client(debian, make, workshop) -> Path:
+def client(debian, make) -> Path:
     """The folder of the generated sources."""
     debian("java")
     debian("javac")
-    make("Java")
-    return workshop.folder / "clients" / "java" / "src" / "main" / "java" / "org" / "openapitools" / "client"
+    return make("Java") / "src" / "main" / "java" / "org" / "openapitools" / "client"
 
 
 @pytest.fixture(scope="module")
-def classes(client, workshop, jar, guide) -> str:
-    """A class path with the client, the scenario and the example of docs/clients.md.
+def classes(client, workshop, jar) -> str:
+    """A class path with the client and the scenario.
 
     The client uses the Jackson in the generator's jar, because Debian's lacks the module for dates.
     """
-    (program,) = guide("Java").programs
-    example = workshop.folder / "Example.java"
-    example.write_text(program, encoding="utf-8")
     out = workshop.folder / "classes"
     libraries = os.pathsep.join([str(jar), JAKARTA_ANNOTATIONS])
-    sources = [*client.rglob("*.java"), HERE / "java" / "Scenario.java", example]
+    sources = [*client.rglob("*.java"), HERE / "java" / "Scenario.java"]
     workshop.run("javac", "-encoding", "UTF-8", "-d", str(out), "-cp", libraries, *map(str, sources))
     return os.pathsep.join([str(out), libraries])
 
@@ -74,7 +70,5 @@ def test_the_life_of_a_user_and_their_posts(classes, workshop, server, mock):
     assert said == TRANSCRIPT
 
 
-def test_the_example_of_the_guide_prints_what_the_guide_shows(classes, workshop, server, guide):
-    said = workshop.run("java", UTF_8, "-cp", classes, "Example")
-
-    assert [said] == guide("The example").shown
+def test_the_example_of_the_guide_prints_what_the_guide_shows(client, example, server, guide):
+    assert [example("Java")] == guide("The example").shown

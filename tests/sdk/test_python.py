@@ -24,10 +24,9 @@ SYNCHRONOUS = [
 
 
 @pytest.fixture(scope="module")
-def client(make, workshop) -> Path:
+def client(make) -> Path:
     """The folder of the generated package."""
-    make("Python")
-    return workshop.folder / "clients" / "python"
+    return make("Python")
 
 
 @pytest.fixture
@@ -148,3 +147,7 @@ def model_of(contract, operation, status) -> str:
     (content,) = response["content"].values()
     schema = content["schema"]
     return schema.get("items", schema)["$ref"].rpartition("/")[2]
+
+
+def test_the_example_of_the_guide_prints_what_the_guide_shows(example, server, guide):
+    assert [example("Python")] == guide("The example").shown

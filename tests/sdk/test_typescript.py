@@ -11,17 +11,19 @@ TRANSCRIPT = (HERE / "scenario.txt").read_text()
 
 
 @pytest.fixture(scope="module")
-def client(node, make) -> Path:
-    """The folder of the generated types."""
-    make("TypeScript")
-    return node
+def client(debian, make, guide) -> Path:
+    """The folder of the generated types, with the tsconfig of docs/clients.md."""
+    debian("npm")
+    folder = make("TypeScript")
+    (folder / "tsconfig.json").write_text(guide("TypeScript").files["clients/typescript/tsconfig.json"])
+    return folder
 
 
 @pytest.fixture(scope="module")
 def compiled(client, workshop) -> Path:
     """The program, compiled strictly."""
     shutil.copy(HERE / "typescript" / "scenario.ts", client)
-    workshop.run("npx", "tsc", "--project", "tsconfig.json")
+    workshop.run("npx", "tsc", cwd=client)
     return client / "out" / "scenario.js"
 
 
@@ -65,8 +67,23 @@ def test_mistakes_do_not_compile(client, workshop):
     )
 
     with pytest.raises(AssertionError) as refusal:
-        workshop.run("npx", "tsc", "--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "mistakes.ts")
+        workshop.run(
+            "npx",
+            "tsc",
+            "--strict",
+            "--noEmit",
+            "--module",
+            "nodenext",
+            "--target",
+            "es2022",
+            "mistakes.ts",
+            cwd=client,
+        )
 
     (client / "mistakes.ts").unlink()  # otherwise the project would compile it
     found = re.findall(r"^mistakes\.ts\((\d+),\d+\): error (TS\d+)", str(refusal.value), re.MULTILINE)
     assert found == [(str(line), code) for line, code in enumerate(mistakes.values(), start=4)]
+
+
+def test_the_example_of_the_guide_prints_what_the_guide_shows(client, example, server, guide):
+    assert [example("TypeScript")] == guide("The example").shown
