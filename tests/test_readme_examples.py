@@ -1,7 +1,6 @@
-"""The README's curl commands, run in order against a server started as it says, print the output that it shows."""
+"""The commands of README and docs that need a started service print, run in order, the output that the pages show."""
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -13,27 +12,27 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-ADDRESS = "127.0.0.1:8000"
+from tests.pages import ROOT, blocks
 
-# A block with a single curl command, and the following block with its output.
-SHOWN = re.findall(r"```sh\n(curl [^\n]*)\n```\n\n```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+ADDRESS = "127.0.0.1:8000"
+SHOWN = [block for block in blocks() if block.run_by == "tests/test_readme_examples.py"]
 
 
 @pytest.fixture
 def served(tmp_path):
-    """The address of `api serve` in an empty folder."""
+    """The address of `api serve` in an empty folder; the folder, and the environment of the service."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("API_", "DATABASE_"))}
     environment["PYTHONPATH"] = str(ROOT)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
         wait_for(f"http://127.0.0.1:{port}/api/health/ready", server)
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", tmp_path, environment
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
@@ -51,17 +50,26 @@ def wait_for(url, server):
     pytest.fail("the server stopped")
 
 
-def test_every_curl_line_has_its_output():
+def test_every_curl_line_of_the_readme_is_run():
     text = (ROOT / "README.md").read_text()
 
-    assert len(SHOWN) == text.count("\ncurl ") > 3
+    assert sum(block.page == "README.md" for block in SHOWN) == text.count("\ncurl ") > 3
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_curl_prints_what_is_shown(served):
+def test_the_commands_print_what_is_shown(served):
+    address, folder, environment = served
+
     printed = [
-        subprocess.run(["sh", "-c", line.replace(ADDRESS, served)], capture_output=True, text=True, check=True).stdout
-        for line, _ in SHOWN
+        subprocess.run(
+            ["sh", "-ec", block.commands.replace(ADDRESS, address)],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for block in SHOWN
     ]
 
-    assert [output.replace(served, ADDRESS).strip() for output in printed] == [output.strip() for _, output in SHOWN]
+    assert [output.replace(address, ADDRESS).strip() for output in printed] == [block.output.strip() for block in SHOWN]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+README_ADDRESS = "http://127.0.0.1:8000"
 
 # A code block with its language, and the last line of text before it.
 _BLOCK = re.compile(r"^(?P<before>[^\n]+)\n\n```(?P<language>\w+)\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -131,6 +132,7 @@ def main() -> int:
         for edit in found:
             edit.apply(copy)
         failed = [name for name, command, database in _COMMANDS if not _passes(copy, name, command, database)]
+        failed += [] if _answers(copy) else ["the command of the tutorial"]
     print(f"\nThe resource of the tutorial is {count(found)}.")
     print(f"Failed: {', '.join(failed)}." if failed else "Everything passed, with no other edit.")
     return int(bool(failed))
@@ -138,13 +140,37 @@ def main() -> int:
 
 def _passes(copy: Path, name: str, command: list[str], database: str) -> bool:
     print(f"\n== {name}", flush=True)
-    environment = {
-        **os.environ,
-        # The packages of the copy take precedence over those installed in the environment.
-        "PYTHONPATH": os.pathsep.join(map(str, (copy, copy / "contractapp" / "src"))),
-        "TEST_DATABASE": database or "sqlite",
-    }
+    environment = {**_environment(copy), "TEST_DATABASE": database or "sqlite"}
     return subprocess.run([sys.executable, *command], cwd=copy, env=environment, check=False).returncode == 0
+
+
+def _answers(copy: Path) -> bool:
+    """Whether the shell commands of the tutorial succeed with the service of the copy and a user with a post."""
+    print("\n== the command of the tutorial", flush=True)
+    api = [sys.executable, "-m", "api"]
+    environment = {**_environment(copy), "DATABASE_URL": f"sqlite:///{copy}/tutorial.db"}
+    command = [*api, "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=copy, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        address = next((line.split()[2].rstrip(",") for line in server.stdout if line.startswith("Serving on ")), "")
+        subprocess.run([*api, "seed", "--users", "1", "--posts", "1"], cwd=copy, env=environment, check=True)
+        said = [
+            subprocess.run(["sh", "-ec", block.replace(README_ADDRESS, address)], capture_output=True, check=False)
+            for block in commands(TUTORIAL.read_text())
+        ]
+        server.terminate()
+    print(*(done.stdout.decode() for done in said))
+    return bool(said) and all(done.returncode == 0 and b'"id":' in done.stdout for done in said)
+
+
+def commands(text: str) -> list[str]:
+    """The blocks of shell commands of a tutorial."""
+    return [match["content"] for match in _BLOCK.finditer(text) if match["language"] == "sh"]
+
+
+def _environment(copy: Path) -> dict[str, str]:
+    """The environment in which the packages of the copy take precedence over those that are installed."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (copy, copy / "contractapp" / "src")))}
 
 
 if __name__ == "__main__":
