@@ -1,15 +1,13 @@
 """A test runs every shell command of the README and of the pages in docs/."""
 
-import configparser
+import re
 
 import pytest
 import yaml
 
-from tests.pages import ROOT, RUN_BY, blocks
+from api.cli import main
+from tests.pages import PAGES, ROOT, RUN_BY, blocks
 from tests.test_ci import BY_HAND, ENVIRONMENTS, environments
-
-TOX = configparser.ConfigParser(interpolation=None)
-TOX.read(ROOT / "tox.ini")
 
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: f"{block.page} {block.heading}")
@@ -42,3 +40,18 @@ def is_run_by_a_workflow(line):
 
 def test_every_section_with_a_runner_has_commands():
     assert set(RUN_BY) - {(block.page, block.heading) for block in blocks()} == set()
+
+
+def test_a_command_in_a_sentence_names_something_that_is_there():
+    sentences = "".join(re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE) for page in PAGES)
+
+    named = {
+        "tox": set(re.findall(r"`tox -e ([a-z0-9]+)", sentences)),
+        "api": set(re.findall(r"`api ([a-z]+)", sentences)),
+        "tools": set(re.findall(r"`python (?:-m tools\.|tools/)([a-z]+)", sentences)),
+    }
+
+    assert min(map(len, named.values())) >= 3
+    assert named["tox"] - ENVIRONMENTS == set()
+    assert named["api"] - set(main.commands) == set()
+    assert {tool for tool in named["tools"] if not (ROOT / "tools" / f"{tool}.py").exists()} == set()
