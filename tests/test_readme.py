@@ -35,7 +35,7 @@ def test_the_first_screen_says_what_this_is_with_one_picture_and_three_numbers()
     first = README.split("\n## ", 1)[0]
     numbers = first.split("<!-- benchmark:numbers -->\n", 1)[1].split("<!-- /benchmark:numbers -->\n", 1)[0]
 
-    assert len(re.findall(r"^- \*\*[^*]+\*\*", numbers, re.MULTILINE)) == len(numbers.splitlines()) == 3
+    assert len(re.findall(r"\*\*[^*]*\d[^*]*\*\*", numbers)) == 3
     assert re.findall(r"<img src=\"(\S+)\"", README) == ["docs/images/swagger-ui.png"]
     assert len(re.findall(r"^- \*\*Choose ", first, re.MULTILINE)) >= 3
     assert first.count("\n") < 30
