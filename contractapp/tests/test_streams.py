@@ -345,13 +345,16 @@ def test_a_stream_that_comes_after_the_503_is_closed(compiled, contract, closed,
     assert asyncio.run(main()) == (503, ["response"])
 
 
-def timing_out(seconds):
-    """An ASGI layer of the user that answers 504 after this time."""
+def timing_out(begun):
+    """An ASGI layer of the user that answers 504 once this event is set, whatever time that takes."""
 
     def layer(app):
         async def call(scope, receive, send):
+            loop = asyncio.get_running_loop()
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(None) as limit:
+                    waiting = asyncio.create_task(asyncio.to_thread(begun.wait, 60))
+                    waiting.add_done_callback(lambda _: limit.reschedule(loop.time()))
                     await app(scope, receive, send)
             except TimeoutError:
                 await send({"type": "http.response.start", "status": 504, "headers": []})
@@ -366,13 +369,16 @@ def timing_out(seconds):
 def test_a_layer_with_a_timeout_sends_its_own_answer(compiled, contract, closed, gate, position):
     from connexion.middleware import ConnexionMiddleware
 
+    begun = threading.Event()
+
     def stream():
+        begun.set()
         gate.wait(10)
         response = flask.Response(iter(["late"]), mimetype="text/plain")
         response.call_on_close(lambda: closed.note("response"))
         return response
 
-    layer = timing_out(0.05)
+    layer = timing_out(begun)
     inside = position == "in front of Connexion's"
     options = {"middlewares": [layer, *ConnexionMiddleware.default_middlewares]} if inside else {}
     app = compiled(contract({"/stream": {"get": {"operationId": "stream"}}}), stream, **options)
