@@ -33,7 +33,8 @@ def main() -> None:
     # This process, wrk and PostgreSQL share one core; the server under test has the other core for itself.
     os.sched_setaffinity(0, {LOAD_CORE})
     began = time.monotonic()
-    measured: dict[str, Any] = {"environment": _environment(), "rounds": [], "servers": []}
+    options.contestants, left_out = servers.built(options.contestants)
+    measured: dict[str, Any] = {"environment": _environment(), "left_out": left_out, "rounds": [], "servers": []}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for kind in options.databases:
             _measure(kind, Path(folder), options, measured)

@@ -96,6 +96,7 @@ def markdown(measured: dict[str, Any]) -> str:
             f"{_counted(measured)}; {environment['minutes']} minutes."
         ),
         f"{packages}.",
+        *measured["left_out"],
     ]
     for database in figures.databases:
         for connections in figures.connections:
@@ -182,7 +183,7 @@ def _unique(values: Iterable[Any]) -> list[Any]:
 # The chart: one panel for each operation, one bar for each server, shorter is better.
 _SHOWN = ("liveness", "get", "users", "posts", "create", "invalid")
 _LABEL, _BAR, _GAP, _PANEL, _COLUMNS = 150, 15, 5, 420, 2
-_COLOURS = {"ours": "ours", "peer": "peer", "core": "peer", "limit": "limit"}
+_COLOURS = {"ours": "ours", "limit": "limit"}  # the others have the colour of a peer
 _STYLE = """
 svg { background: #fff; font: 12px system-ui, sans-serif }
 text { fill: #24292f } .small { fill: #57606a; font-size: 11px } .title { font-weight: 600; font-size: 13px }
@@ -233,7 +234,7 @@ def _panel(figures: _Figures, turn: tuple[str, int, str], left: int, top: int) -
         bold = " bold" if server["kind"] == "ours" else ""
         yield f'<text class="small{bold}" x="{left}" y="{y + 12}">{escape(server["title"])}</text>'
         yield (
-            f'<rect class="{_COLOURS[server["kind"]]}" x="{left + _LABEL}" y="{y}" width="{length:.1f}" '
+            f'<rect class="{_COLOURS.get(server["kind"], "peer")}" x="{left + _LABEL}" y="{y}" width="{length:.1f}" '
             f'height="{_BAR}" rx="2"/>'
         )
         right = f"{left + _LABEL + length + 6:.1f}"

@@ -6,9 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks import toolchains
 
 ROOT = Path(__file__).parent.parent
 SERVER_CORE, LOAD_CORE = 0, 1
@@ -24,8 +26,9 @@ class Contestant:
     name: str
     title: str
     command: Command
-    kind: str = "peer"  # ours, peer (with the ORM), core (without it) or limit
+    kind: str = "peer"  # ours, peer (with the ORM), core (without it), limit, fastify or go
     folder: Path = ROOT  # the checkout whose code is served
+    build: Callable[[], None] = lambda: None  # raises toolchains.Missing
 
 
 def _python(*arguments: str) -> list[str]:
@@ -82,7 +85,29 @@ PEERS = (
     Contestant("litestar", "Litestar async, ORM", _uvicorn("benchmarks.peers.litestar_orm:app")),
     Contestant("fastapi_core", "FastAPI def, Core", _uvicorn("benchmarks.peers.fastapi_core:app"), "core"),
     Contestant("limit", "limit: no framework", _uvicorn("benchmarks.peers.limit:app"), "limit"),
+    Contestant(
+        "fastify",
+        "Fastify 5, strict",
+        lambda port: ["node", str(toolchains.FASTIFY), str(port)],
+        "fastify",
+        build=toolchains.fastify,
+    ),
+    Contestant("go", "Go net/http", lambda port: [str(toolchains.GO), str(port)], "go", build=toolchains.go),
 )
+
+
+def built(contestants: Iterable[Contestant]) -> tuple[list[Contestant], list[str]]:
+    """Those that can be started here, and a sentence for each of the others."""
+    able, left_out = [], []
+    for contestant in contestants:
+        try:
+            contestant.build()
+        except toolchains.Missing as missing:
+            print(missing, flush=True)
+            left_out.append(str(missing))
+        else:
+            able.append(contestant)
+    return able, left_out
 
 
 @dataclass
