@@ -21,8 +21,12 @@ _REFUSED = (
     ("POST", "/api/users", {"username": "a", "email": "a@example.com", "age": 5}),
     ("POST", "/api/users", {"username": "x" * 81, "email": "a@example.com"}),
     ("POST", "/api/users", {"username": " a", "email": "a@example.com"}),
+    ("POST", "/api/users", {"username": "a\u00a0", "email": "a@example.com"}),
+    ("POST", "/api/users", {"username": 5, "email": "a@example.com"}),
+    ("POST", "/api/users", {"username": "a"}),
     ("POST", "/api/users", {"username": "agreed", "email": "another@example.com"}),
     ("PUT", "/api/users/9", {}),
+    ("PUT", "/api/users/9", {"username": None}),
     ("GET", "/api/users?limit=0", None),
 )
 _ABSENT = (("GET", "/api/users/9000000001", None), ("PUT", "/api/users/9000000001", {"username": "nobody"}))

@@ -83,6 +83,8 @@ PEERS = (
     Contestant("fastapi_def", "FastAPI def, ORM", _uvicorn("benchmarks.peers.fastapi_def:app")),
     Contestant("fastapi_async", "FastAPI async, ORM", _uvicorn("benchmarks.peers.fastapi_async:app")),
     Contestant("litestar", "Litestar async, ORM", _uvicorn("benchmarks.peers.litestar_orm:app")),
+    Contestant("blacksheep", "BlackSheep async, ORM", _uvicorn("benchmarks.peers.blacksheep_orm:app")),
+    Contestant("django", "django-modern-rest", _gunicorn("benchmarks.peers.django_app:app")),
     Contestant("fastapi_core", "FastAPI def, Core", _uvicorn("benchmarks.peers.fastapi_core:app"), "core"),
     Contestant("limit", "limit: no framework", _uvicorn("benchmarks.peers.limit:app"), "limit"),
     Contestant(

@@ -10,17 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from benchmarks.peers.async_engine import async_engine
-from benchmarks.peers.fastapi_models import (
-    Cursor,
-    Limit,
-    Liveness,
-    PostOut,
-    UserCreate,
-    UserId,
-    UserOut,
-    UserUpdate,
-    link,
-)
+from benchmarks.peers.fastapi_models import Cursor, Limit, UserId, link
+from benchmarks.peers.pydantic_models import Liveness, PostOut, UserCreate, UserOut, UserUpdate
 from benchmarks.peers.tables import Post, User
 
 engine = async_engine()

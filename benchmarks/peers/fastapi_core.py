@@ -9,17 +9,8 @@ from fastapi import FastAPI, HTTPException, Response
 from sqlalchemy import Integer, bindparam, create_engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from benchmarks.peers.fastapi_models import (
-    Cursor,
-    Limit,
-    Liveness,
-    PostOut,
-    UserCreate,
-    UserId,
-    UserOut,
-    UserUpdate,
-    link,
-)
+from benchmarks.peers.fastapi_models import Cursor, Limit, UserId, link
+from benchmarks.peers.pydantic_models import Liveness, PostOut, UserCreate, UserOut, UserUpdate
 from benchmarks.peers.tables import DATABASE_URL, IS_SQLITE, Post, User, pool_options
 
 # As in api/database/engines.py: reads without a transaction, writes that take SQLite's lock at once, and four threads,

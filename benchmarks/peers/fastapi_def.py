@@ -8,17 +8,8 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
-from benchmarks.peers.fastapi_models import (
-    Cursor,
-    Limit,
-    Liveness,
-    PostOut,
-    UserCreate,
-    UserId,
-    UserOut,
-    UserUpdate,
-    link,
-)
+from benchmarks.peers.fastapi_models import Cursor, Limit, UserId, link
+from benchmarks.peers.pydantic_models import Liveness, PostOut, UserCreate, UserOut, UserUpdate
 from benchmarks.peers.tables import DATABASE_URL, Post, User, pool_options
 
 engine = create_engine(DATABASE_URL, **pool_options(40))  # AnyIO runs `def` handlers in up to 40 threads

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import orjson
 
-from benchmarks.peers.tables import DATABASE_URL, IS_SQLITE, NAME_PATTERN, next_link
+from benchmarks.peers.tables import DATABASE_URL, IS_SQLITE, NAME_PATTERN, SQLITE_PRAGMAS, next_link
 
 _SELECT = "SELECT id, username, email FROM users WHERE id = ?"
 _USERS = "SELECT id, username, email FROM users WHERE id > ? ORDER BY id LIMIT ?"
@@ -36,7 +36,7 @@ Run = Callable[[str, tuple[Any, ...]], list[Any]]
 
 def _sqlite() -> tuple[Run, Run, type[Exception]]:
     connection = sqlite3.connect(DATABASE_URL.removeprefix("sqlite:///"), isolation_level=None)
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    for pragma in SQLITE_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
     def run(statement: str, values: tuple[Any, ...]) -> list[Any]:

@@ -9,8 +9,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 DATABASE_URL = os.environ["DATABASE_URL"]
 IS_SQLITE = DATABASE_URL.startswith("sqlite")
 
-# The pattern of the contract: no control characters, no space at either end.
-NAME_PATTERN = r"^[^\x00-\x20\x7F-\x9F]([^\x00-\x1F\x7F-\x9F]*[^\x00-\x20\x7F-\x9F])?$"
+# The pattern of the contract: no control characters, no space or no-break space at either end.
+NAME_PATTERN = r"^[^\x00-\x20\x7F-\xA0]([^\x00-\x1F\x7F-\x9F]*[^\x00-\x20\x7F-\xA0])?$"
+
+SQLITE_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
@@ -51,6 +53,6 @@ def next_link(path: str, limit: int, last_id: int) -> str:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     if IS_SQLITE:
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in SQLITE_PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
