@@ -5,7 +5,6 @@ this checkout is faster; on a shared machine, a ratio between 0.97 and 1.03 is n
 """
 
 import argparse
-import os
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -13,7 +12,7 @@ from statistics import median
 from benchmarks import load, servers
 from benchmarks.databases import databases
 from benchmarks.load import OPERATIONS
-from benchmarks.servers import LOAD_CORE, Contestant, Running
+from benchmarks.servers import PINNED, Contestant, Running
 
 
 def main() -> None:
@@ -25,8 +24,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     given = parser.parse_args()
     load.ensure_wrk()
-    os.sched_setaffinity(0, {LOAD_CORE})
-    with tempfile.TemporaryDirectory(prefix="against-") as name, databases(given.database, Path(name)) as made:
+    PINNED.begin()
+    with tempfile.TemporaryDirectory(prefix="against-") as name, databases(given.database, Path(name, "db")) as made:
         contestants = (servers.ours(), _other(given.folder.absolute()))
         running = [servers.start(c, made.fresh(c.name), Path(name) / f"{c.name}.log") for c in contestants]
         print("| | this, µs | other, µs | ratio |\n| --- | ---: | ---: | ---: |")

@@ -37,8 +37,9 @@ def check(ports: list[int], titles: list[str]) -> list[str]:
     """For each server, the path of a page deep in its posts. Stops the benchmark if two servers differ."""
     paths, pages = [], []
     for port, title in zip(ports, titles, strict=True):
-        client = _Client(port, title)
-        path, page = client.deep_page()
+        client = Client(port, title)
+        path = client.page_after("/api/posts?limit=100", 90).replace("limit=100", "limit=20")
+        page = client.expect({200}, "GET", path, None)
         paths.append(path)
         pages.append([*(client.expect({200, 201}, *request) for request in _EXAMPLES), page])
         for request in _REFUSED:
@@ -52,7 +53,9 @@ def check(ports: list[int], titles: list[str]) -> list[str]:
     return paths
 
 
-class _Client:
+class Client:
+    """Sends requests to one server, and stops the benchmark if it answers with another status."""
+
     def __init__(self, port: int, title: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self._title = title
@@ -68,11 +71,9 @@ class _Client:
         self._link = response.getheader("Link") or ""
         return json.loads(content) if response.status < 300 else None
 
-    def deep_page(self) -> tuple[str, Any]:
-        """The path of a page of 20 after 9,000 posts, with the cursor that the server itself returned."""
-        path = "/api/posts?limit=100"
-        for _ in range(90):
+    def page_after(self, path: str, pages: int) -> str:
+        """The path of the page after so many pages, with the cursor that the server itself returned."""
+        for _ in range(pages):
             self.expect({200}, "GET", path, None)
             path = self._link.partition(">")[0].lstrip("<")
-        path = path.replace("limit=100", "limit=20")
-        return path, self.expect({200}, "GET", path, None)
+        return path

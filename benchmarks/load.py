@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from benchmarks.databases import USERS
+
 _SCRIPT = Path(__file__).with_name("operations.lua")
 _runs = count()
 
@@ -56,13 +58,13 @@ def ensure_wrk() -> None:
     raise SystemExit("The benchmark needs wrk: sudo apt-get install wrk")
 
 
-def run(operation: Operation, port: int, deep: str, *, connections: int, seconds: float) -> Load:
-    """Send requests for one operation. The names of new users are unique to each run."""
+def run(operation: Operation, port: int, deep: str, *, connections: int, seconds: float, users: int = USERS) -> Load:
+    """Send requests for one operation. The names of new users are unique to each run; ids spread over all users."""
     # wrk accepts only whole seconds; timeout(1) ends it with SIGINT, after which it reports as usual.
     command = [
         *("timeout", "--foreground", "--signal=INT", f"{seconds:.2f}"),
         *("wrk", "-t1", f"-c{connections}", "-d600s", "--timeout", "20s", "-s", str(_SCRIPT)),
-        *(f"http://127.0.0.1:{port}", "--", operation.name, f"{os.getpid():x}-{next(_runs):x}", deep),
+        *(f"http://127.0.0.1:{port}", "--", operation.name, f"{os.getpid():x}-{next(_runs):x}", deep, str(users)),
     ]
     output = subprocess.run(command, capture_output=True, text=True, check=False)
     try:

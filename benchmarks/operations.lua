@@ -1,5 +1,5 @@
 -- The requests of each operation. Arguments: the operation's name, a text that makes the user names of this run unique,
--- and the path of a page deep in the list of posts.
+-- the path of a page deep in a list, and the number of users.
 local json = { ["Content-Type"] = "application/json" }
 local next_request
 
@@ -17,13 +17,13 @@ local function in_turn(texts)
 end
 
 function init(args)
-  local operation, unique, deep = args[1], args[2], args[3]
+  local operation, unique, deep, step = args[1], args[2], args[3], math.floor(args[4] / 1000)
   local number = 0
   if operation == "liveness" then
     next_request = same("GET", "/api/health/live")
   elseif operation == "get" then
     local texts = {}
-    for id = 1, 1000 do texts[id] = wrk.format("GET", "/api/users/" .. id) end
+    for id = 1, 1000 do texts[id] = wrk.format("GET", "/api/users/" .. id * step) end
     next_request = in_turn(texts)
   elseif operation == "unknown" then
     local texts = {}

@@ -1,78 +1,60 @@
-"""`python -m benchmarks.scale`: measures that CPU per request does not grow with more rows or a second worker."""
+"""Measures that the cost of a request does not grow with more rows, more connections or a second worker."""
 
-import os
-import subprocess
-import sys
-import tempfile
+from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+from typing import Any, NamedTuple
 
-from benchmarks import load, servers
-from benchmarks.load import OPERATIONS
-from benchmarks.servers import LOAD_CORE, Contestant, Running
+from benchmarks import servers
+from benchmarks.agreement import Client
+from benchmarks.databases import databases
+from benchmarks.load import Operation
+from benchmarks.servers import PINNED, Running
+from benchmarks.turns import turn
 
-ROWS = (1_000, 1_000_000)
-_BY_NAME = {operation.name: operation for operation in OPERATIONS}
-
-
-def main() -> None:
-    load.ensure_wrk()
-    os.sched_setaffinity(0, {LOAD_CORE})
-    with tempfile.TemporaryDirectory(prefix="scale-") as name:
-        folder = Path(name)
-        _more_rows(folder)
-        _more_workers(folder)
+USERS = (1_000, 1_000_000)
+WORKERS = (1, 2)
+CONNECTIONS = (16, 64, 256)
+_GET = Operation("get", "get a user")
+_PAGE = Operation("deep", "100 users, from the middle")
 
 
-def _more_rows(folder: Path) -> None:
-    running = []
-    for rows in ROWS:
-        url = f"sqlite:///{folder}/{rows}.db"
-        for arguments in (["upgrade"], ["seed", f"--users={rows}", "--posts=0"]):
-            _api(url, *arguments)
-        running.append(servers.start(servers.ours(), url, folder / f"{rows}.log"))
-    deep = "/api/users?limit=100"  # a page of 100 users is the same work in both
-    for operation in ("get", "users"):
-        figures = _medians(operation, running, deep)
-        print(f"{operation}: " + ", ".join(f"{f:.0f} µs with {r:,} users" for r, f in zip(ROWS, figures, strict=True)))
-    for server in running:
-        server.stop()
+class _Server(NamedTuple):
+    running: Running
+    users: int
+    workers: int
+    middle: str  # the path of a page from the middle of the table
 
 
-def _more_workers(folder: Path) -> None:
-    """Two workers on the server's one core: if CPU per request stays the same, two cores would serve twice as much."""
-    url = f"sqlite:///{folder}/{ROWS[0]}.db"
-    running = [servers.start(_with_workers(workers), url, folder / f"workers-{workers}.log") for workers in (1, 2)]
-    for operation in ("liveness", "get", "users"):
-        one, two = _medians(operation, running, "/api/users")
-        print(f"{operation}: {one:.0f} µs with one worker, {two:.0f} with two: {2 * one / two:.2f} times on two cores")
-    for server in running:
-        server.stop()
+def measure(kind: str, folder: Path, options: Namespace, measured: dict[str, Any]) -> None:
+    """Add rows to `growth`. The workers share one core: CPU per request then says how much more two cores serve."""
+    PINNED.begin()
+    with ExitStack() as stack:
+        running = [server for users in USERS for server in _started(kind, users, folder / str(users), stack)]
+        for number in range(options.rounds["growth"] + 1):
+            for connections in CONNECTIONS:
+                for operation in (_GET, _PAGE):
+                    for server in running:
+                        row = turn(
+                            server.running,
+                            operation,
+                            server.middle,
+                            connections=connections,
+                            seconds=options.seconds,
+                            users=server.users,
+                        )
+                        if number:  # the first round is a warm-up
+                            of = {"database": kind, "users": server.users, "workers": server.workers}
+                            measured["growth"].append({**of, "connections": connections, **row})
+            print(f"{kind}: growth, round {number} of {options.rounds['growth']}", flush=True)
 
 
-def _medians(operation: str, running: list[Running], deep: str) -> list[float]:
-    """The median CPU per request in µs of each server, from seven turns."""
-    turns: list[list[float]] = [[] for _ in running]
-    for _ in range(7):
-        for server, found in zip(running, turns, strict=True):
-            before = server.cpu_seconds()
-            seen = load.run(_BY_NAME[operation], server.port, deep, connections=16, seconds=1.0)
-            found.append((server.cpu_seconds() - before) / seen.requests * 1e6)
-    return [median(found[1:]) for found in turns]
-
-
-def _with_workers(workers: int) -> Contestant:
-    return Contestant(
-        f"workers{workers}",
-        f"{workers} workers",
-        lambda port: [sys.executable, "-m", "api", "serve", f"--port={port}", f"--workers={workers}"],
-    )
-
-
-def _api(url: str, *arguments: str) -> None:
-    environ = {**os.environ, "DATABASE_URL": url}
-    subprocess.run([sys.executable, "-m", "api", *arguments], env=environ, check=True, stdout=subprocess.DEVNULL)
-
-
-if __name__ == "__main__":
-    main()
+def _started(kind: str, users: int, folder: Path, stack: ExitStack) -> list[_Server]:
+    url = stack.enter_context(databases(kind, folder, users, posts=0)).fresh("users")
+    started = []
+    for workers in WORKERS:
+        running = servers.start(servers.ours().with_workers(workers), url, folder / f"{workers}.log")
+        stack.callback(running.stop)
+        middle = Client(running.port, f"{workers} workers").page_after("/api/users?limit=100", users // 200)
+        started.append(_Server(running, users, workers, middle))
+    return started

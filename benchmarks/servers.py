@@ -6,17 +6,38 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import toolchains
 
 ROOT = Path(__file__).parent.parent
-SERVER_CORE, LOAD_CORE = 0, 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 Command = Callable[[int], list[str]]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The cores on which the servers run, and those on which the load generator and PostgreSQL run."""
+
+    name: str
+    title: str
+    server_cores: frozenset[int]
+    load_cores: frozenset[int]
+
+    def begin(self) -> None:
+        """Move this process, and with it all that it starts later, to the cores of the load generator."""
+        os.sched_setaffinity(0, self.load_cores)
+
+
+# Systems other than Linux can make the tables from a results.json, but cannot measure.
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+PINNED = Mode("pinned", "pinned to one core", frozenset(_CORES[:1]), frozenset(_CORES[-1:]))
+AS_STARTED = Mode("as-started", "as started", frozenset(_CORES), frozenset(_CORES))
+MODES = (PINNED, AS_STARTED)
 
 
 @dataclass(frozen=True)
@@ -29,6 +50,11 @@ class Contestant:
     kind: str = "peer"  # ours, peer (with the ORM), core (without it), limit, fastify or go
     folder: Path = ROOT  # the checkout whose code is served
     build: Callable[[], None] = lambda: None  # raises toolchains.Missing
+    warm_up_seconds: float = 0.2  # for each operation
+
+    def with_workers(self, workers: int) -> "Contestant":
+        """The same application in several processes; for this project and uvicorn."""
+        return replace(self, command=lambda port: [*self.command(port), f"--workers={workers}"])
 
 
 def _python(*arguments: str) -> list[str]:
@@ -93,6 +119,7 @@ PEERS = (
         lambda port: ["node", str(toolchains.FASTIFY), str(port)],
         "fastify",
         build=toolchains.fastify,
+        warm_up_seconds=1.0,  # V8 compiles what has run often
     ),
     Contestant("go", "Go net/http", lambda port: [str(toolchains.GO), str(port)], "go", build=toolchains.go),
 )
@@ -120,16 +147,10 @@ class Running:
     port: int
     process: subprocess.Popen[bytes]
     seconds_to_first_answer: float
-    _pids: list[int] = field(default_factory=list)
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its processes."""
-        self._pids = self._pids or list(_tree(self.process.pid))
-        ticks = 0
-        for pid in self._pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / _TICKS
+        """User and system time of all its processes, and of those that have ended."""
+        return sum(sum(map(int, stat[11:15])) for stat in _tree(self.process.pid).values()) / _TICKS
 
     def memory_bytes(self) -> int:
         """Resident memory of all its processes, with shared pages divided among the processes that share them (PSS)."""
@@ -149,8 +170,8 @@ class Running:
             self.process.wait()
 
 
-def start(contestant: Contestant, database_url: str, log: Path) -> Running:
-    """Start it on its core and wait for its first answer."""
+def start(contestant: Contestant, database_url: str, log: Path, mode: Mode = PINNED) -> Running:
+    """Start it on the cores of the mode and wait for its first answer."""
     port = _free_port()
     environ = {
         **os.environ,
@@ -162,7 +183,7 @@ def start(contestant: Contestant, database_url: str, log: Path) -> Running:
     began = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["taskset", "--cpu-list", str(SERVER_CORE), *contestant.command(port)],
+            ["taskset", "--cpu-list", ",".join(map(str, mode.server_cores)), *contestant.command(port)],
             cwd=contestant.folder,
             env=environ,
             stdout=output,
@@ -192,16 +213,20 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _tree(root: int) -> Iterator[int]:
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def _tree(root: int) -> dict[int, list[str]]:
+    """The fields of /proc/PID/stat, after the command, of a process and of all that descend from it."""
+    stats, children = {}, defaultdict(list)
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            fields = path.read_text().rpartition(")")[2].split()
         except OSError:  # the process has ended
             continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    waiting = [root]
+        pid = int(path.parent.name)
+        stats[pid] = fields
+        children[int(fields[1])].append(pid)
+    found, waiting = {}, [root]
     while waiting:
         pid = waiting.pop()
-        yield pid
-        waiting.extend(children.get(pid, ()))
+        found[pid] = stats[pid]
+        waiting.extend(children[pid])
+    return found

