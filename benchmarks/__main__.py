@@ -21,7 +21,7 @@ _PARTS: dict[str, Callable[[str, Path, argparse.Namespace, dict[str, Any]], None
     "growth": scale.measure,
     "start-up": startup.measure,
 }
-_ROUNDS = {"pinned": 3, "as-started": 2, "growth": 3, "start-up": 3}
+_ROUNDS = {"pinned": 3, "as-started": 2, "growth": 2, "start-up": 3}
 # What a partial run measures must not replace the figures of a whole run.
 _WHOLE, _PARTIAL = HERE / "results", HERE.parent / "reports" / "benchmark"
 
@@ -57,12 +57,12 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round of each part: about six minutes")
+    parser.add_argument("--quick", action="store_true", help="one short round of each part: about ten minutes")
     parser.add_argument(
         "--parts", nargs="+", choices=_PARTS, default=list(_PARTS), help="what to measure (default all)"
     )
-    parser.add_argument("--rounds", type=int, help="rounds of each part (default 3, as-started 2)")
-    parser.add_argument("--seconds", type=float, help="length of one measurement in seconds (default 0.8)")
+    parser.add_argument("--rounds", type=int, help="rounds of each part (default 3; as-started and growth 2)")
+    parser.add_argument("--seconds", type=float, help="length of one measurement in seconds (default 0.7)")
     parser.add_argument("--connections", type=int, nargs="+", default=[16], help="numbers of connections (default 16)")
     parser.add_argument("--databases", nargs="+", choices=("sqlite", "postgresql"), default=["sqlite", "postgresql"])
     parser.add_argument("--operations", nargs="+", choices=[operation.name for operation in OPERATIONS])
@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     rounds = options.rounds or (1 if options.quick else None)
     options.rounds = {part: rounds or default for part, default in _ROUNDS.items()}
-    options.seconds = options.seconds or (0.3 if options.quick else 0.8)
+    options.seconds = options.seconds or (0.3 if options.quick else 0.7)
     options.contestants = _contestants(options)
     options.operations = [o for o in OPERATIONS if not options.operations or o.name in options.operations]
     return options

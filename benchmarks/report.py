@@ -157,4 +157,6 @@ def _counted(rounds: list[dict[str, Any]]) -> Iterable[str]:
     if rounds:
         numbers = {mode: len({row["round"] for row in rounds if row["mode"] == mode}) for mode in MODE_TITLES}
         counted = " and ".join(f"{number} {MODE_TITLES[mode]}" for mode, number in numbers.items() if number)
-        yield f"Rounds of {median(row['seconds'] for row in rounds):.1f} s: {counted}."
+        connections = " and ".join(map(str, unique(row["connections"] for row in rounds)))
+        seconds = median(row["seconds"] for row in rounds)
+        yield f"Rounds of {seconds:.1f} s with {connections} connections: {counted}."

@@ -79,7 +79,7 @@ def test_growth_is_a_ratio(measured):
 def test_what_the_figures_are_is_said_with_the_peers_that_are_left_out(measured):
     assert report.facts(measured) == (
         "Measured on 2026-01-01 on 2 cores of a processor, Linux: Python 3.11, Node 20, SQLite 3. "
-        "Rounds of 1.0 s: 1 pinned to one core and 1 as started. Rust is left out: it needs cargo."
+        "Rounds of 1.0 s with 16 connections: 1 pinned to one core and 1 as started. Rust is left out: it needs cargo."
     )
 
 
