@@ -17,7 +17,7 @@ from benchmarks.servers import MODES, PEERS, SERVERS, Contestant
 
 HERE = Path(__file__).parent
 _PARTS: dict[str, Callable[[str, Path, argparse.Namespace, dict[str, Any]], None]] = {
-    **{mode.name: partial(lambda mode, kind, *rest: turns.measure(kind, mode, *rest), mode) for mode in MODES},
+    **{mode.name: partial(turns.measure, mode) for mode in MODES},
     "growth": scale.measure,
     "start-up": startup.measure,
 }

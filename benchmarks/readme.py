@@ -1,6 +1,6 @@
 """Writes the tables of the READMEs, between comments such as `<!-- benchmark: goals -->` and `<!-- end -->`.
 
-`python -m benchmarks.readme FILE` writes them from a results.json; a whole run of the benchmark does so by itself.
+`python -m benchmarks.readme FILE` writes them from the results.json of a whole run, which does so by itself.
 """
 
 import json

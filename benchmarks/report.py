@@ -8,19 +8,29 @@ from typing import Any
 from benchmarks import goals
 from benchmarks.figures import DATABASES, ELSEWHERE, MODE_TITLES, TITLES, Figures, table, unique
 
-_MEMBERS = (("CPU per request, µs", "cpu_us", 1), ("Requests per second", "rps", 1))
-_TIMES = (("p50, ms", "p50", 1000), ("p99, ms", "p99", 1000))
+# The title of a table, the member that it shows, and by what it is divided.
+_MEMBERS = (
+    ("CPU per request, µs", "cpu_us", 1),
+    ("Requests per second", "rps", 1),
+    ("p50, ms", "p50", 1000),
+    ("p99, ms", "p99", 1000),
+)
+_PYTHON = ("ours", "peer", "core", "limit")
+_OTHERS = ("ours", *ELSEWHERE)
+_BOLD = "CPU per request, as ratios: the target stands in brackets, and a ratio that misses it is bold."
 
 
 def markdown(measured: dict[str, Any]) -> str:
     """All tables."""
     figures = Figures(measured)
-    lines = [facts(measured), "", *_versions(measured["environment"])]
+    versions = {**measured["environment"]["packages"], **measured["environment"]["toolchains"]}
+    lines = [facts(measured), "", ", ".join(f"{name} {number}" for name, number in versions.items()) + "."]
     for database in figures.databases:
         for connections in figures.connections:
-            lines += ["", f"## {DATABASES[database]}, {connections} connections", "", how_to_read(figures)]
-            for title, member, unit in (*_MEMBERS, *_TIMES):
-                for kinds in (_PYTHON, _OTHERS):
+            lines += ["", f"## {DATABASES[database]}, {connections} connections", ""]
+            lines += [f"Each cell: {' / '.join(MODE_TITLES[mode] for mode in figures.modes)}."]
+            for title, member, unit in _MEMBERS:
+                for kinds in (_PYTHON, _OTHERS) if figures.names(*ELSEWHERE) else (_PYTHON,):
                     lines += ["", f"{title}{' (other languages)' * (kinds == _OTHERS)}:", ""]
                     lines += turns(figures, database, connections, kinds, member=member, unit=unit)
     for connections in figures.connections:
@@ -62,24 +72,35 @@ def facts(measured: dict[str, Any]) -> str:
     return " ".join([measured_on, *_counted(measured["rounds"]), *measured["left_out"]])
 
 
-def how_to_read(figures: Figures) -> str:
-    return f"Each cell: {' / '.join(MODE_TITLES[mode] for mode in figures.modes)}."
-
-
-_BOLD = "CPU per request, as ratios: the target stands in brackets, and a ratio that misses it is bold."
-_PYTHON = ("ours", "peer", "core", "limit")
-_OTHERS = ("ours", *ELSEWHERE)
-
-
 def turns(
     figures: Figures, database: str, connections: int, kinds: tuple[str, ...], *, member: str, unit: int = 1
 ) -> list[str]:
     """A row for each server; each cell has the figures of all modes."""
-    rows = []
-    for name in figures.names(*kinds):
-        cells = [_cell(figures, (database, connections, op, name), member, unit) for op in figures.operations]
-        rows.append([figures.title(name), *cells])
+    rows = (
+        [figures.title(name)]
+        + [_cell(figures, (database, connections, operation, name), member, unit) for operation in figures.operations]
+        for name in figures.names(*kinds)
+    )
     return table((TITLES[name] for name in figures.operations), rows)
+
+
+def _cell(figures: Figures, turn: tuple[str, int, str, str], member: str, unit: int) -> str:
+    values = [(figures.value(member, mode, *turn), figures.failed(mode, *turn)) for mode in figures.modes]
+    # A server that fails requests must not look fast.
+    return " / ".join(
+        f"{value / unit:,.{int(unit > 1)}f}" + (f" ({failed} failed)" if failed else "")
+        for value, failed in values
+        if value is not None
+    )
+
+
+def _languages(figures: Figures, connections: int) -> list[str]:
+    """The peers in other languages, on all databases in one table."""
+    lines = []
+    for database in figures.databases:
+        head, rule, *rows = turns(figures, database, connections, _OTHERS, member="cpu_us")
+        lines += [row.replace("| ", f"| {DATABASES[database]}: ", 1) for row in rows]
+    return [head, rule, *lines]
 
 
 def growth(rows: list[dict[str, Any]]) -> list[str]:
@@ -114,26 +135,6 @@ def _cpu(turns: list[dict[str, Any]]) -> float:
     return median(row["cpu_us"] for row in turns)
 
 
-def _cell(figures: Figures, turn: tuple[str, int, str, str], member: str, unit: int) -> str:
-    values = [(figures.value(member, mode, *turn), figures.failed(mode, *turn)) for mode in figures.modes]
-    # A server that fails requests must not look fast.
-    return " / ".join(
-        f"{value / unit:,.{int(unit > 1)}f}" + (f" ({failed} failed)" if failed else "")
-        for value, failed in values
-        if value is not None
-    )
-
-
-def _languages(figures: Figures, connections: int) -> list[str]:
-    """The peers in other languages, on all databases in one table."""
-    rows = []
-    for database in figures.databases:
-        for name in figures.names(*_OTHERS):
-            cells = [_cell(figures, (database, connections, op, name), "cpu_us", 1) for op in figures.operations]
-            rows.append([f"{DATABASES[database]}: {figures.title(name)}", *cells])
-    return table((TITLES[name] for name in figures.operations), rows)
-
-
 def _states(measured: dict[str, Any]) -> list[str]:
     """Of the pinned servers, or of those that were measured."""
     states = {(row["mode"], row["database"], row["server"]): row for row in measured["states"]}
@@ -146,11 +147,6 @@ def _states(measured: dict[str, Any]) -> list[str]:
         rows.append([server["title"], *memory, f"{min(state['seconds_to_first_answer'] for state in found):.2f}"])
     headings = [f"memory, {DATABASES[database]}, MB" for database in databases]
     return table((*headings, "first answer after, s"), rows)
-
-
-def _versions(environment: dict[str, Any]) -> Iterable[str]:
-    versions = {**environment["packages"], **environment["toolchains"]}
-    yield ", ".join(f"{name} {number}" for name, number in versions.items()) + "."
 
 
 def _counted(rounds: list[dict[str, Any]]) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""The servers: their commands, their start on a core of their own, their use of CPU and memory."""
+"""The servers: their commands, their start on given cores, their use of CPU and memory."""
 
 import http.client
 import os

@@ -28,7 +28,7 @@ def measure(kind: str, folder: Path, options: Namespace, measured: dict[str, Any
                     measured["starts"].append({**of, **row})
                     figures = f"{row['wall_seconds']:.2f} s, {row['cpu_seconds']:.2f} s CPU"
                     memory = f"{row['memory_bytes'] / 1e6:.0f} MB"
-                    print(f"{kind}: {contestant.title}, {workers} workers: {figures}, {memory}", flush=True)
+                    print(f"{kind}: {contestant.title}, --workers={workers}: {figures}, {memory}", flush=True)
 
 
 def _start(contestant: Contestant, url: str, log: Path) -> dict[str, float]:

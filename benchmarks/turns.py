@@ -14,7 +14,7 @@ from benchmarks.load import Operation
 from benchmarks.servers import Mode, Running
 
 
-def measure(kind: str, mode: Mode, folder: Path, options: Namespace, measured: dict[str, Any]) -> None:
+def measure(mode: Mode, kind: str, folder: Path, options: Namespace, measured: dict[str, Any]) -> None:
     """Add rows to `rounds`, and the memory of each server to `states`."""
     mode.begin()
     with _started(kind, mode, folder, options) as running:
