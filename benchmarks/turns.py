@@ -63,10 +63,17 @@ def _started(kind: str, mode: Mode, folder: Path, options: Namespace) -> Iterato
             running.append(started)
         deep = agreement.check([server.port for server in running], [s.contestant.title for s in running])
         print(f"{kind}, {mode.title}: {len(running)} servers agree", flush=True)
-        for server, path in zip(running, deep, strict=True):  # a warm-up: work done once is not timed
+        for server, path in zip(running, deep, strict=True):
             for operation in options.operations:
-                load.run(operation, server.port, path, connections=16, seconds=server.contestant.warm_up_seconds)
+                _warm_up(server, operation, path)
         yield list(zip(running, deep, strict=True))
+
+
+def _warm_up(server: Running, operation: Operation, deep: str) -> None:
+    """Work that is done only once, or at first, is not timed."""
+    requests = 0
+    while requests < server.contestant.warm_up_requests:
+        requests += load.run(operation, server.port, deep, connections=16, seconds=0.2).requests
 
 
 def _turns(
