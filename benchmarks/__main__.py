@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,7 @@ _WHOLE, _PARTIAL = HERE / "results", HERE.parent / "reports" / "benchmark"
 def main() -> None:
     whole = len(sys.argv) == 1
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("The benchmark was ended."))  # which stops the servers
     load.ensure_wrk()
     began = time.monotonic()
     options.contestants, left_out = servers.built(options.contestants)
