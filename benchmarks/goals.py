@@ -62,6 +62,29 @@ def ratios(figures: Figures, connections: int) -> list[str]:
     return table((TITLES[name] for name in figures.operations), rows)
 
 
+_NUMBERS = {
+    "get": "to get a user",
+    "users": "for a page of 100 users",
+    "create": "to create a user, on disk before the response",
+}
+
+
+def numbers(figures: Figures, connections: int) -> list[str]:
+    """A sentence each about the three operations that the first screen of the README shows, on SQLite."""
+    lines = []
+    for operation, what in _NUMBERS.items():
+        turn = ("sqlite", connections, operation)
+        own = figures.value("cpu_us", "pinned", *turn, *figures.names("ours")[:1])
+        peers = {name: figures.value("cpu_us", "pinned", *turn, name) for name in figures.names("peer")}
+        measured = [value for value in peers.values() if value is not None]
+        if own is None or not measured:
+            continue
+        line = f"- **{own:,.0f} µs** of CPU {what}: {min(measured) / own:.1f} times less than the best peer with an ORM"
+        stock = peers.get("connexion")
+        lines.append(f"{line}, {stock / own:.0f} times less than stock Connexion." if stock else f"{line}.")
+    return lines
+
+
 def starts(rows: list[dict[str, Any]]) -> list[str]:
     """The start and the memory of this project, of stock Connexion, and the ratio of the two."""
     databases = list(dict.fromkeys(row["database"] for row in rows))

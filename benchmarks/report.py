@@ -54,6 +54,7 @@ def named(measured: dict[str, Any]) -> dict[str, list[str]]:
     return {
         "facts": [facts(measured)],
         **python,
+        "numbers": goals.numbers(figures, connections),
         "languages": _languages(figures, connections),
         "goals": goals.ratios(figures, connections),
         "growth": growth(measured["growth"]),
