@@ -33,6 +33,7 @@ MAY_USE = {
     "werkzeug": {"compile"},
     "starlette": {"app", "asgi"},
     "a2wsgi": {"serve"},
+    "brotli": {"asgi"},
     "jsonschema": {"serve", "testing"},
     "jsonschema_rs": {"compat", "compile"},
     "msgspec": {"compile"},

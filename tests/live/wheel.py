@@ -56,8 +56,10 @@ def main(folder: Path) -> None:
 
 def library_is_whole(wheel: Path) -> None:
     files = contents(wheel)
-    modules = {path.relative_to(ROOT / "contractapp/src").as_posix() for path in sources("contractapp/src")}
-    assert {name for name in files if ".dist-info/" not in name} == {*modules, "contractapp/py.typed"}, files.keys()
+    page = (ROOT / "contractapp/src/contractapp/asgi/swagger_ui").iterdir()
+    paths = [*sources("contractapp/src"), *page, ROOT / "contractapp/src/contractapp/py.typed"]
+    expected = {path.relative_to(ROOT / "contractapp/src").as_posix() for path in paths}
+    assert {name for name in files if ".dist-info/" not in name} == expected, files.keys()
     assert files[f"{dist_info(wheel)}/licenses/LICENSE"] == (ROOT / "contractapp/LICENSE").read_bytes()
     assert README in files[f"{dist_info(wheel)}/METADATA"].decode()
 

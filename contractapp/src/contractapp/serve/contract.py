@@ -158,10 +158,8 @@ class Contract:
     def _unknown(self, path: str, scope: Scope) -> Answer | None:
         for documentation in self.documentations:
             if path in documentation.paths:
-                page = documentation.made.get(path)
-                if page is None:
-                    return None
-                return page.answer(scope["method"], scope["headers"], scope.get("root_path", ""))
+                page = documentation.made(path, scope.get("root_path", ""))
+                return None if page is None else page.answer(scope["method"], scope["headers"])
         if self._owns_unknown_paths or path.startswith("//") or self._differs_by_a_slash(path):
             raise NotFound("There is nothing at this path.")
         return None

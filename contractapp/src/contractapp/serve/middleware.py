@@ -94,9 +94,10 @@ class ContractMiddleware:
         """The answer for a page of the documentation that is not made yet; other requests are left to Connexion."""
         contract, path = self._contract, route_path(scope)
         for documentation in contract.documentations:
-            if path in documentation.paths:  # made once, in a thread: it serialises the contract or reads a file
-                page = await contract.workers.run(contract.workers.read, partial(documentation.make, path))
-                answer: Answer = page.answer(scope["method"], scope["headers"], scope.get("root_path", ""))
+            if path in documentation.paths:  # made once, in a thread: it is serialised and compressed
+                make = partial(documentation.make, path, scope.get("root_path", ""))
+                page = await contract.workers.run(contract.workers.read, make)
+                answer: Answer = page.answer(scope["method"], scope["headers"])
                 return answer
         if contract.has(path):
             await self._run_stock(scope, receive, send)
