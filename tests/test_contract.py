@@ -1,5 +1,7 @@
 """The contract follows the project's rules, as far as requests cannot test them."""
 
+import re
+
 import jsonschema
 import openapi_spec_validator
 import pytest
