@@ -4,14 +4,20 @@ from types import SimpleNamespace
 
 import pytest
 import schemathesis
+import yaml
+from schemathesis.core.failures import FailureGroup
+from sqlalchemy import select
 
-from tests.fuzz import checks
-from tests.resources import OPERATIONS, RESOURCES, refusals_of
+from api import users
+from api.database import read, write
+from tests.fuzz import checks, hooks
+from tests.resources import OPERATIONS, RESOURCES, ROOT, refusals_of
 
+AUTHORED = yaml.safe_load((ROOT / "openapi" / "openapi.yaml").read_text())
 EVERY = sorted(schemathesis.checks.CHECKS.get_all_names())
 REPLACED = {
-    "positive_data_acceptance": checks.valid_data_is_accepted,
-    "ensure_resource_availability": checks.what_was_created_is_there,
+    "positive_data_acceptance": hooks.valid_data_is_accepted,
+    "ensure_resource_availability": hooks.what_was_created_is_there,
 }
 REFUSALS = [(operation, refusal) for operation in OPERATIONS.values() for refusal in refusals_of(operation)]
 
@@ -50,34 +56,54 @@ def test_a_row_does_not_conflict_with_itself(resource, app, rows):
             assert not checks._is_true(refusal, rows[resource.name], app)
 
 
-AUTHOR, OTHER = ("create_user", {"id": 1}, 201), ("create_user", {"id": 2}, 201)
+AUTHOR, OTHER = ("POST", "/users", {"id": 1}, 201), ("POST", "/users", {"id": 2}, 201)
 POST = {"id": 1, "user_id": 1}
+ROWS = {"user_id": hooks.Items("/users", frozenset()), "post_id": hooks.Items("/posts", frozenset({"user_id"}))}
+COMMENTS = {**ROWS, "comment_id": hooks.Items("/comments", frozenset({"post_id"}))}
+
+
+def deletes(name, ident, status=200):
+    return ("DELETE", f"/{name}s/{{{name}_id}}", {"id": ident}, status)
+
+
+def test_what_refers_to_what_is_in_the_contract():
+    case = case_of(0, "GET", "/posts/{post_id}", {"id": 1}, 404)
+
+    assert {name: found for name, found in hooks.items(case).items() if name in ROWS} == ROWS
 
 
 @pytest.mark.parametrize(
     ("scenario", "expected"),
     [
-        ([("delete_user", {"id": 1}, 200)], True),
-        ([AUTHOR, OTHER, ("delete_user", {"id": 1}, 200)], True),
-        ([("delete_user", {"id": 2}, 200)], False),
-        ([("delete_user", {"id": 1}, 404)], False),
-        ([("update_user", {"id": 1}, 200)], False),
+        ([deletes("user", 1)], True),
+        ([AUTHOR, OTHER, deletes("user", 1)], True),
+        ([deletes("user", 2)], False),
+        ([deletes("user", 1, 404)], False),
+        ([("PUT", "/users/{user_id}", {"id": 1}, 200)], False),
+        ([deletes("post", 1)], False),
         ([], False),
     ],
 )
 def test_a_row_may_disappear_only_with_a_row_that_it_refers_to(scenario, expected):
-    assert checks._went_with_another(history(scenario), RESOURCES["posts"], POST) is expected
+    assert hooks.went_with_another(history(scenario), ROWS, "post_id", POST) is expected
+
+
+@pytest.mark.parametrize(("user", "expected"), [(1, True), (2, False)])
+def test_a_row_may_disappear_with_the_row_that_its_parent_refers_to(user, expected):
+    scenario = [AUTHOR, OTHER, ("POST", "/posts", POST, 201), deletes("user", user)]
+
+    assert hooks.went_with_another(history(scenario), COMMENTS, "comment_id", {"id": 1, "post_id": 1}) is expected
 
 
 def test_a_row_that_was_never_seen_may_have_referred_to_any():
-    context = history([("delete_user", {"id": 7}, 200)])
+    context = history([deletes("user", 7)])
 
-    assert checks._went_with_another(context, RESOURCES["posts"], None)
-    assert not checks._went_with_another(history([AUTHOR]), RESOURCES["posts"], None)
+    assert hooks.went_with_another(context, ROWS, "post_id", None)
+    assert not hooks.went_with_another(history([AUTHOR]), ROWS, "post_id", None)
 
 
 def history(scenario):
-    """The scenario as a check of Schemathesis gets it, made from operations, each with a row and a status."""
+    """The scenario as a check of Schemathesis gets it, made from methods, paths, rows and statuses."""
     cases = [case_of(number, *step) for number, step in enumerate(scenario)]
     responses = {case.id: case.response for case in cases}
     return SimpleNamespace(
@@ -87,10 +113,66 @@ def history(scenario):
     )
 
 
-def case_of(number, name, row, status):
+def case_of(number, method, path, row, status):
+    name = path.partition("{")[2].rstrip("}")
     return SimpleNamespace(
         id=number,
-        operation=SimpleNamespace(definition=SimpleNamespace(raw={"operationId": name})),
-        path_parameters={f"{name.partition('_')[2]}_id": row["id"]},
+        method=method,
+        path=path,
+        path_parameters={name: row["id"]} if name else {},
+        operation=SimpleNamespace(schema=SimpleNamespace(raw_schema=AUTHORED)),
         response=SimpleNamespace(status_code=status, json=lambda: row),
     )
+
+
+@pytest.fixture
+def planted(app, rows, monkeypatch):
+    """Replaces a handler and returns the failures of one request to the application, checked as every request is."""
+    loaded = schemathesis.openapi.from_asgi("/api/openapi.json", app, config=checks.config("fuzzing"))
+
+    def planted(module, name, replacement, path, method, **parts):
+        monkeypatch.setattr(module, name, replacement)
+        case = loaded[path][method].Case(**parts)
+        try:
+            case.call_and_validate()
+        except FailureGroup as group:
+            return {type(failure) for failure in group.exceptions}
+        return set()
+
+    return planted
+
+
+def test_a_delete_that_deletes_nothing_is_found(planted):
+    nothing = select(users._users.c.id).where(users._id_matches)
+
+    def write_nothing(statement, parameters):
+        return read(nothing, parameters)[0] if statement is users._DELETE else write(statement, parameters)
+
+    kept = planted(users, "write", write_nothing, "/users/{user_id}", "DELETE", path_parameters={"user_id": 1})
+    gone = planted(users, "write", write, "/users/{user_id}", "DELETE", path_parameters={"user_id": 1})
+
+    assert (kept, gone) == ({hooks.NotDeleted}, set())
+
+
+@pytest.mark.parametrize(
+    ("allow", "expected"),
+    [
+        ("GET, HEAD, OPTIONS, POST", set()),
+        ("POST,OPTIONS , GET,HEAD", set()),
+        ("GET", {hooks.WrongAllow}),
+        ("GET, HEAD, OPTIONS, POST, PUT", {hooks.WrongAllow}),
+        (None, {hooks.WrongAllow}),
+    ],
+)
+def test_an_allow_that_is_not_that_of_the_path_is_found(allow, expected):
+    schema = {"/users": {"get": {}, "post": {}, "parameters": []}}
+    case = SimpleNamespace(operation=SimpleNamespace(schema=schema, path="/users", label="PUT /users"))
+    response = SimpleNamespace(status_code=405, headers={} if allow is None else {"allow": [allow]})
+
+    found = set()
+    try:
+        hooks.a_405_lists_the_methods(None, response, case)
+    except hooks.WrongAllow as failure:
+        found = {type(failure)}
+
+    assert found == expected

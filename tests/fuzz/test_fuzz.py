@@ -17,7 +17,8 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 
 from api import create_app
-from tests.fuzz.checks import config, resolve
+from tests.fuzz.checks import config
+from tests.fuzz.hooks import resolve
 from tests.resources import OPERATIONS, RESOURCES
 
 DIGESTS = "FUZZ_DIGESTS"  # names a file to which each test adds its name and a hash of the requests it sent
