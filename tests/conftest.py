@@ -9,22 +9,16 @@ from typing import Any
 
 import pytest
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from api import create_app, database, migrations
 from api import db as database_of_current_app
 from contractapp import ContractApp
+from tests import stored
 from tests.applications import PATIENT
 from tests.resources import RESOURCES
 
 Row = dict[str, Any]
-
-_TABLES = [table.name for table in reversed(database_of_current_app.metadata.sorted_tables)]  # children first
-_EMPTY = {
-    "sqlite": (*(f"DELETE FROM {table}" for table in _TABLES), "DELETE FROM sqlite_sequence"),
-    "postgresql": (f"TRUNCATE {', '.join(_TABLES)} RESTART IDENTITY CASCADE",),
-}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -83,8 +77,7 @@ def empty(application: ContractApp) -> Callable[[], None]:
 
     def empty() -> None:
         with application.app.app_context(), database_of_current_app.engine.begin() as connection:
-            for statement in _EMPTY[connection.dialect.name]:
-                connection.execute(text(statement))
+            stored.empty(connection)
 
     return empty
 

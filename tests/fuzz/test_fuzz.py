@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from api import create_app
 from tests.fuzz.checks import config
-from tests.fuzz.hooks import resolve
+from tests.fuzz.reached import links
 from tests.resources import OPERATIONS, RESOURCES
 
 DIGESTS = "FUZZ_DIGESTS"  # names a file to which each test adds its name and a hash of the requests it sent
@@ -61,12 +61,7 @@ by_coverage = contract("coverage")
 by_fuzzing = contract("fuzzing", max_examples=50)
 by_links = contract("stateful")
 
-LINKS = {
-    (operation.label, status, name)
-    for operation in (result.ok() for result in by_links.get_all_operations())
-    for status, response in operation.definition.raw["responses"].items()
-    for name in resolve(by_links.raw_schema, response).get("links", {})
-}
+LINKS = set(links())
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +120,7 @@ def follow(empty):
                 super().after_call(response, case)
                 source, name, origin = self.link_to(case)
                 if name is not None and response.status_code < 300:
-                    followed[source, str(origin.status_code), name] += 1
+                    followed[f"{source} -> [{origin.status_code}] {name}"] += 1
                     if followed.keys() == LINKS:
                         raise Done
 
