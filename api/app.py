@@ -10,7 +10,7 @@ from typing import Any
 from connexion.middleware import ConnexionMiddleware
 
 from api import database, health, posts, users
-from api.config import ConfigurationError, Settings
+from api.config import Settings
 from contractapp import ContractApp, Problem, Workers, cors, trusted_proxies
 
 
@@ -83,15 +83,10 @@ def _contract() -> Path:
 
 def _layers(settings: Settings) -> Iterator[Callable[[Any], Any]]:
     """The outermost middlewares, through which error responses pass as well."""
-    for name, layer, values in (
-        ("API_TRUSTED_PROXIES", trusted_proxies, settings.trusted_proxies),
-        ("API_CORS_ORIGINS", cors, settings.cors_origins),
-    ):
-        try:
-            made = [layer(values)] if values else []
-        except ValueError as error:
-            raise ConfigurationError(f"{name}: {error}") from None
-        yield from made
+    if settings.trusted_proxies:
+        yield trusted_proxies(settings.trusted_proxies)
+    if settings.cors_origins:
+        yield cors(settings.cors_origins)
 
 
 def _workers(settings: Settings) -> Workers:

@@ -153,10 +153,12 @@ def _collected(faults: list[str]) -> Iterator[None]:
 
     try:
         yield
-    except ContractError as error:
+    except (ContractError, ConfigurationError) as error:
         faults.extend(error.faults)
-    except (ConfigurationError, Unfit, OSError) as error:
+    except Unfit as error:
         faults.append(str(error))
+    except OSError as error:
+        faults.append(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (SQLAlchemyError, CommandError, sqlite3.Error) as error:
         faults.append(_database_sentence(error))
 
@@ -171,9 +173,19 @@ def _shown(database_url: str) -> str:
 
 
 def _database_sentence(error: BaseException) -> str:
-    """The driver's message, without the SQL statement."""
-    cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    return f"The database cannot be used: {cause}"
+    """The driver's message, without the SQL statement; SQLite's does not name the file, so it is added."""
+    import sqlite3
+
+    from sqlalchemy import make_url
+
+    from api.config import Settings
+    from api.database.sqlite import path_of
+
+    driver_error = getattr(error, "orig", None) or error
+    cause = str(driver_error).strip().partition("\n")[0]
+    path = path_of(make_url(Settings.from_env().database_url)) if isinstance(driver_error, sqlite3.Error) else None
+    where = f"{path}: " if path is not None and str(path) not in cause else ""
+    return f"The database cannot be used: {where}{cause}"
 
 
 def _stop(faults: list[str]) -> NoReturn:

@@ -1,26 +1,29 @@
 """The settings: their names, types, limits and defaults.
 
-The only module that reads the environment. It imports no other module of `api`.
+The only module that reads the environment.
 """
 
 import difflib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import make_url
+
+from api import database_url as urls
+from contractapp import cors, trusted_proxies
 
 _log = logging.getLogger(__name__)
 
-_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
-
 
 class ConfigurationError(Exception):
-    """A setting that cannot be used; the message is one sentence that names it."""
+    """Settings that cannot be used; `faults` has a sentence for each of them, which names it."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
 
 
 def _text(value: object) -> str:
@@ -44,6 +47,8 @@ def _boolean(value: object) -> bool:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, Iterable):
+        raise ValueError("neither a text nor texts")  # noqa: TRY004  # as above
     parts = value.split(",") if isinstance(value, str) else value
     return tuple(part for part in (_text(part).strip() for part in parts) if part)
 
@@ -188,13 +193,9 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """The settings of the environment; an empty value counts as not set. Raises `ConfigurationError`."""
         _warn_about_unknown(environ)
-        values = {
-            spec.name: _parsed(spec.metadata["name"], environ[spec.metadata["name"]], spec)
-            for spec in settings_fields()
-            if environ.get(spec.metadata["name"])
-        }
-        values["database_url"] = _absolute(values.get("database_url", cls.database_url))
-        return cls._complete(values)
+        values, faults = _values({name: value for name, value in environ.items() if value}, "name")
+        values["database_url"] = urls.absolute(values.get("database_url", cls.database_url))
+        return cls._complete(values, faults)
 
     @classmethod
     def from_config(cls, config: object) -> Self:
@@ -208,24 +209,25 @@ class Settings:
             config = {name: getattr(config, name) for name in dir(config)}
         given = {name: value for name, value in config.items() if isinstance(name, str) and name.isupper()}
         _warn_about_unknown(given)
-        values = {
-            spec.name: _parsed(spec.metadata["key"], given[spec.metadata["key"]], spec)
-            for spec in settings_fields()
-            if given.get(spec.metadata["key"]) is not None
-        }
-        values.setdefault("database_url", _absolute(cls.database_url))
-        return cls._complete(values, given)
+        values, faults = _values(given, "key")
+        values.setdefault("database_url", urls.absolute(cls.database_url))
+        return cls._complete(values, faults, given)
 
     @classmethod
-    def _complete(cls, values: dict[str, Any], flask_config: Mapping[str, Any] | None = None) -> Self:
-        """The settings, with the values that depend on other settings filled in."""
+    def _complete(
+        cls, values: dict[str, Any], faults: list[str], flask_config: Mapping[str, Any] | None = None
+    ) -> Self:
+        """The settings, with the values that depend on other settings filled in; raises an error with all faults."""
+        faults.extend(_faults(values))
+        if faults:
+            raise ConfigurationError(*faults)
         flask_config = {
             "SECRET_KEY": values.get("secret_key"),
             **(flask_config or {}),
             "SQLALCHEMY_DATABASE_URI": values["database_url"],
         }
         # SQLite allows one writer at a time: a second thread would only wait for the write lock.
-        write_threads = 1 if _checked_url(values["database_url"]).get_backend_name() == "sqlite" else 2
+        write_threads = 1 if make_url(values["database_url"]).get_backend_name() == "sqlite" else 2
         return cls(**{"write_threads": write_threads, **values}, flask_config=flask_config)
 
 
@@ -234,16 +236,50 @@ def settings_fields() -> tuple[Field[Any], ...]:
     return tuple(spec for spec in fields(Settings) if spec.metadata)
 
 
-def _parsed(name: str, value: Any, spec: Field[Any]) -> Any:
-    shown = f"{name}={value!r}" if spec.repr else name  # a message never contains a secret
+def _values(given: Mapping[str, Any], named: str) -> tuple[dict[str, Any], list[str]]:
+    """The values of the fields, and a sentence for each that cannot be used; `named` is the kind of the names."""
+    values, faults = {}, []
+    for spec in settings_fields():
+        name = spec.metadata[named]
+        if given.get(name) is not None:
+            try:
+                values[spec.name] = _parsed(given[name], spec)
+            except ValueError as error:
+                shown = f"{name}={given[name]!r}" if spec.repr else name  # a message never contains a secret
+                faults.append(f"{shown}: {error}")
+    return values, faults
+
+
+def _parsed(value: Any, spec: Field[Any]) -> Any:
+    parse = spec.metadata["parse"]
     try:
-        parsed = spec.metadata["parse"](value)
+        parsed = parse(value)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{shown}: {str(error).partition(':')[0]}") from None
+        raise ValueError(_NOT_A.get(parse) or str(error)) from None
+    if parse is int and isinstance(value, float) and value != parsed:
+        raise ValueError(_NOT_A[int])
     least, most = spec.metadata["between"] or (parsed, parsed)
     if not least <= parsed <= most:
-        raise ConfigurationError(f"{shown}: not between {least} and {most}")
+        raise ValueError(f"not between {least} and {most}")
     return parsed
+
+
+def _faults(values: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each value that has the right type and cannot be used."""
+    checks: tuple[tuple[str, str, Callable[[Any], object]], ...] = (
+        ("DATABASE_URL", "database_url", urls.checked),
+        ("API_CORS_ORIGINS", "cors_origins", cors),
+        ("API_TRUSTED_PROXIES", "trusted_proxies", trusted_proxies),
+    )
+    for name, key, check in checks:
+        try:
+            check(values.get(key, ()))
+        except ValueError as error:
+            yield f"{name}: {error}"
+
+
+# Python's own words would be `invalid literal for int() with base 10`.
+_NOT_A = {int: "not a whole number", float: "not a number"}
 
 
 def _warn_about_unknown(given: Mapping[str, Any]) -> None:
@@ -252,40 +288,3 @@ def _warn_about_unknown(given: Mapping[str, Any]) -> None:
         if name.startswith("API_") and name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
             _log.warning("%s is not a setting.%s", name, f" Did you mean {nearest[0]}?" if nearest else "")
-
-
-def _absolute(database_url: str) -> str:
-    """The URL with the name of its driver, and for SQLite with an absolute path."""
-    # Some hosting platforms provide `postgres://`, which SQLAlchemy no longer accepts.
-    scheme, separator, rest = database_url.partition("://")
-    if scheme in {"postgres", "postgresql"}:
-        return f"postgresql+psycopg{separator}{rest}"
-    url = _url(database_url)
-    backend, path = url.get_backend_name(), url.database
-    if backend == "postgresql" or not path or path.startswith((":memory:", "file:")):
-        return database_url
-    return url.set(database=str(Path(path).absolute())).render_as_string(hide_password=False)
-
-
-def _checked_url(database_url: str) -> URL:
-    """The URL, if the service supports its database and driver. No message contains the URL: it may hold a password."""
-    url = _url(database_url)
-    backend, _, driver = url.drivername.partition("+")
-    if backend not in _DRIVERS:
-        raise ConfigurationError("DATABASE_URL: neither sqlite nor postgresql")
-    if driver not in {"", _DRIVERS[backend]}:
-        raise ConfigurationError(f"DATABASE_URL: the only driver for {backend} is {_DRIVERS[backend]}")
-    if "@" in (url.host or ""):  # a part of the password would be taken for the host and shown in an error
-        raise ConfigurationError("DATABASE_URL: write an @ in a password as %40")
-    try:
-        url.get_dialect()().create_connect_args(url)
-    except ValueError:
-        raise ConfigurationError("DATABASE_URL: the value of a parameter after the ? has the wrong type") from None
-    return url
-
-
-def _url(database_url: str) -> URL:
-    try:
-        return make_url(database_url)
-    except (ArgumentError, ValueError):
-        raise ConfigurationError("DATABASE_URL: not a URL of a database") from None

@@ -81,7 +81,9 @@ def test_check_changes_nothing_even_where_a_killed_process_left_a_log(run, tmp_p
 
     answer = run("check")
 
-    assert answer.output == "The database cannot be used: Can't locate revision identified by '9999'\n"
+    assert (
+        answer.stderr == "The database cannot be used: it was made by a newer version of the service (revision 9999)\n"
+    )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".db-shm"} == before
     assert set(before) == {"api.db", "api.db-wal"}
 
@@ -201,7 +203,44 @@ def test_a_bad_setting_stops_every_command_once(run, monkeypatch, served, comman
 
     answer = run(command)
 
-    assert answer.stderr == "API_POOL_TIMEOUT_SECONDS='soon': could not convert string to float\n"
+    assert answer.stderr == "API_POOL_TIMEOUT_SECONDS='soon': not a number\n"
+    assert (answer.exit_code, served) == (1, [])
+
+
+@pytest.mark.parametrize("command", ["serve", "upgrade", "seed", "check"])
+def test_every_bad_setting_is_told_at_once(run, monkeypatch, served, command):
+    monkeypatch.setenv("API_READ_THREADS", "many")
+    monkeypatch.setenv("API_TRUSTED_PROXIES", "proxy")
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///api.db?nonsense=1")
+
+    answer = run(command)
+
+    assert answer.stderr.splitlines() == [
+        "API_READ_THREADS='many': not a whole number",
+        "DATABASE_URL: SQLite has no parameter nonsense",
+        "API_TRUSTED_PROXIES: 'proxy' is neither an address nor a network such as 10.0.0.0/8",
+    ]
+    assert (answer.exit_code, served) == (1, [])
+
+
+@pytest.mark.parametrize("command", ["serve", "upgrade", "seed"])
+def test_a_file_that_cannot_be_opened_is_named(run, tmp_path, monkeypatch, served, command):
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/missing/api.db")
+
+    answer = run(command)
+
+    sentence = f"The database cannot be used: {tmp_path}/missing/api.db: unable to open database file"
+    assert answer.output.splitlines()[-1] == sentence
+    assert (answer.exit_code, served) == (1, [])
+
+
+@pytest.mark.parametrize("command", ["serve", "upgrade", "seed", "check"])
+def test_a_file_that_is_no_database_is_named(run, tmp_path, served, command):
+    no_database(tmp_path)
+
+    answer = run(command)
+
+    assert answer.output.splitlines()[-1] == f"The database cannot be used: {tmp_path}/api.db: file is not a database"
     assert (answer.exit_code, served) == (1, [])
 
 
@@ -304,16 +343,19 @@ def test_serve_shows_the_database_without_its_secrets(run, monkeypatch, served, 
     assert "secret" not in answer.output
 
 
-def test_a_schema_newer_than_the_code_stops_serve(run, tmp_path, served):
+@pytest.mark.parametrize("command", ["serve", "upgrade", "check"])
+def test_a_schema_newer_than_the_code_stops_every_command(run, tmp_path, served, command):
     run("upgrade")
     engine = create_engine(f"sqlite:///{tmp_path}/api.db")
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
 
-    answer = run("serve")
+    answer = run(command)
 
-    assert answer.stderr == "The database cannot be used: Can't locate revision identified by '9999'\n"
+    assert (
+        answer.stderr == "The database cannot be used: it was made by a newer version of the service (revision 9999)\n"
+    )
     assert (answer.exit_code, served) == (1, [])
 
 

@@ -1,6 +1,7 @@
 """The settings: their names, their valid values, and the errors for invalid values."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,10 +76,10 @@ def test_an_empty_variable_counts_as_not_set():
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("API_POOL_TIMEOUT_SECONDS", "soon", "API_POOL_TIMEOUT_SECONDS='soon': could not convert string to float"),
+        ("API_POOL_TIMEOUT_SECONDS", "soon", "API_POOL_TIMEOUT_SECONDS='soon': not a number"),
         ("API_POOL_TIMEOUT_SECONDS", "nan", "API_POOL_TIMEOUT_SECONDS='nan': not between 0.1 and 86400"),
         ("API_POOL_TIMEOUT_SECONDS", "inf", "API_POOL_TIMEOUT_SECONDS='inf': not between 0.1 and 86400"),
-        ("API_READ_THREADS", "many", "API_READ_THREADS='many': invalid literal for int() with base 10"),
+        ("API_READ_THREADS", "many", "API_READ_THREADS='many': not a whole number"),
         ("API_READ_THREADS", "0", "API_READ_THREADS='0': not between 1 and 256"),
         ("API_RESPONSE_VALIDATION", "maybe", "API_RESPONSE_VALIDATION='maybe': not true or false"),
         ("API_PREPARED_STATEMENTS", "never", "API_PREPARED_STATEMENTS='never': not one of auto, on, off"),
@@ -86,6 +87,34 @@ def test_an_empty_variable_counts_as_not_set():
         ("DATABASE_URL", "mysql://me:secret@db/api", "DATABASE_URL: neither sqlite nor postgresql"),
         ("DATABASE_URL", "me:secret@db", "DATABASE_URL: not a URL of a database"),
         ("DATABASE_URL", "postgres://me:secret@db:port/api", "DATABASE_URL: not a URL of a database"),
+        ("DATABASE_URL", "sqlite:///api.db?nonsense=1", "DATABASE_URL: SQLite has no parameter nonsense"),
+        ("DATABASE_URL", "sqlite:///file:api.db?nonsense=1&uri=true", "DATABASE_URL: SQLite has no parameter nonsense"),
+        (
+            "DATABASE_URL",
+            "sqlite:///api.db?mode=ro",
+            "DATABASE_URL: mode needs a path that begins with file:, and uri=true",
+        ),
+        (
+            "DATABASE_URL",
+            "sqlite:///api.db?uri=true",
+            "DATABASE_URL: a path that begins with file: and uri=true need each other",
+        ),
+        (
+            "DATABASE_URL",
+            "sqlite:///file:api.db?mode=secret&uri=true",
+            "DATABASE_URL: mode is not one of ro, rw, rwc, memory",
+        ),
+        (
+            "DATABASE_URL",
+            "sqlite://me:secret@db/api.db",
+            "DATABASE_URL: sqlite:/// is followed by a path, and has no host or user",
+        ),
+        ("DATABASE_URL", "postgresql://db/api?nonsense=1", 'DATABASE_URL: invalid connection option "nonsense"'),
+        (
+            "DATABASE_URL",
+            "postgresql://db/api?port=secret",
+            "DATABASE_URL: the value of a parameter after the ? has the wrong type",
+        ),
     ],
 )
 def test_an_unusable_value_is_refused_in_a_sentence(name, value, sentence):
@@ -93,6 +122,39 @@ def test_an_unusable_value_is_refused_in_a_sentence(name, value, sentence):
         Settings.from_env({name: value})
 
     assert str(refusal.value) == sentence
+
+
+def test_every_wrong_setting_is_told_at_once():
+    with pytest.raises(ConfigurationError) as refusal:
+        Settings.from_env(
+            {
+                "DATABASE_URL": "mysql://db/api",
+                "API_READ_THREADS": "many",
+                "API_QUEUE_SIZE": "0",
+                "API_CORS_ORIGINS": "app.example",
+                "API_TRUSTED_PROXIES": "10.0.0.1/8",
+                "API_LOG_LEVEL": "loud",
+            }
+        )
+
+    assert refusal.value.faults == (
+        "API_READ_THREADS='many': not a whole number",
+        "API_QUEUE_SIZE='0': not between 1 and 2147483647",
+        "API_LOG_LEVEL='loud': not one of critical, error, warning, info, debug",
+        "DATABASE_URL: neither sqlite nor postgresql",
+        "API_CORS_ORIGINS: 'app.example' is not an origin such as https://app.example",
+        "API_TRUSTED_PROXIES: '10.0.0.1/8' is neither an address nor a network such as 10.0.0.0/8",
+    )
+    assert str(refusal.value) == "\n".join(refusal.value.faults)
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # importing it raises ImportError
+
+    with pytest.raises(ConfigurationError) as refusal:
+        Settings.from_env({"DATABASE_URL": "postgresql://db/api"})
+
+    assert str(refusal.value).startswith("DATABASE_URL: the driver psycopg cannot be imported: ")
 
 
 @pytest.mark.parametrize(
@@ -183,8 +245,12 @@ def test_a_url_in_a_configuration_is_kept_as_given():
     ("config", "sentence"),
     [
         ("api.Config", "A configuration must be a mapping, an object or a class, not a string."),
-        ({"API_QUEUE_SIZE": [1]}, "API_QUEUE_SIZE=[1]: int() argument must be a string"),
+        ({"API_QUEUE_SIZE": [1]}, "API_QUEUE_SIZE=[1]: not a whole number"),
+        ({"API_QUEUE_SIZE": 2.5}, "API_QUEUE_SIZE=2.5: not a whole number"),
+        ({"API_POOL_TIMEOUT_SECONDS": [1]}, "API_POOL_TIMEOUT_SECONDS=[1]: not a number"),
+        ({"API_CORS_ORIGINS": 3}, "API_CORS_ORIGINS=3: neither a text nor texts"),
         ({"API_LOG_LEVEL": 3}, "API_LOG_LEVEL=3: not a text"),
+        ({"SQLALCHEMY_DATABASE_URI": ""}, "DATABASE_URL: not a URL of a database"),
         ({"SQLALCHEMY_DATABASE_URI": "nonsense"}, "DATABASE_URL: not a URL of a database"),
     ],
 )

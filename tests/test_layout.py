@@ -18,7 +18,7 @@ HANDLERS = {tag["name"]: import_module(f"api.{tag['name']}") for tag in CONTRACT
 # stands for every module of handlers whose tag is a table.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"app", "check", "config", "database", "migrations", "seed"},
+    "cli": {"app", "check", "config", "database", "database.sqlite", "migrations", "seed"},
     "check": {"database.sqlite", "migrations"},
     "__init__": {"app", "database"},  # re-exports them
     "app": {"config", "database", "health", "resource"},
@@ -52,7 +52,8 @@ MAY_IMPORT = {
     "database.postgresql": {"config"},
     "database.sqlite": {"database.wal"},
     "database.wal": set(),
-    "config": set(),
+    "config": {"database_url"},
+    "database_url": set(),
 }
 
 # The modules that may import a package. Replacing the package changes only these modules.
@@ -60,6 +61,7 @@ KNOWN_TO = {
     "contractapp": {
         "app",
         "cli",
+        "config",
         "database.access",
         "database.errors",
         "database.refusals",

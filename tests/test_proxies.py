@@ -68,9 +68,9 @@ def test_without_the_setting_no_proxy_is_trusted(ask, database_url, setting):
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
-        ("proxy.example", "'proxy.example' does not appear to be an IPv4 or IPv6 network"),
-        ("10.0.0.1:80", "'10.0.0.1:80' does not appear to be an IPv4 or IPv6 network"),
-        ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("proxy.example", "'proxy.example' is neither an address nor a network such as 10.0.0.0/8"),
+        ("10.0.0.1:80", "'10.0.0.1:80' is neither an address nor a network such as 10.0.0.0/8"),
+        ("10.0.0.1/8", "'10.0.0.1/8' is neither an address nor a network such as 10.0.0.0/8"),
     ],
 )
 def test_a_proxy_that_is_neither_address_nor_network_stops_the_start(address, reason):

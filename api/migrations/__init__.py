@@ -18,9 +18,13 @@ _LOCK = 0x75736572706F7374
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to head in one transaction. A second process waits until the first has finished."""
+    """Bring the schema to head in one transaction. A second process waits until the first has finished.
+
+    Raises `CommandError` if the database is at an unknown revision.
+    """
     with engine.connect() as connection, _ALONE[connection.dialect.name](connection):
         config = _config()
+        _known_heads(ScriptDirectory.from_config(config), connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
@@ -34,13 +38,21 @@ def pending(connection: Connection | None) -> list[str]:
     script = ScriptDirectory.from_config(_config())
     heads: tuple[str, ...] = ()
     if connection is not None:
-        heads = MigrationContext.configure(connection).get_current_heads()
-        for known in heads:
-            script.get_revision(known)  # raises CommandError if the code does not have this revision
+        heads = _known_heads(script, connection)
         found = set(inspect(connection).get_table_names()) & set(User.metadata.tables)
         if found and not heads:
             raise CommandError(f"its table {min(found)} was not made by a migration")
     return [step.revision for step in script.iterate_revisions("head", heads or "base")][::-1]
+
+
+def _known_heads(script: ScriptDirectory, connection: Connection) -> tuple[str, ...]:
+    heads = MigrationContext.configure(connection).get_current_heads()
+    for found in heads:
+        try:
+            script.get_revision(found)
+        except CommandError:
+            raise CommandError(f"it was made by a newer version of the service (revision {found})") from None
+    return heads
 
 
 @cache

@@ -44,8 +44,15 @@ def trusted_proxies(addresses: Iterable[str]) -> Callable[[ASGIApp], ASGIApp]:
         ValueError: An item of `addresses` is neither an address nor a network.
     """
     addresses = frozenset(addresses)
-    networks = tuple(ip_network(address) for address in sorted(addresses - {"*"}))
+    networks = tuple(_network(address) for address in sorted(addresses - {"*"}))
     return partial(_TrustedProxies, networks=networks, trust_all="*" in addresses)
+
+
+def _network(address: str) -> _Network:
+    try:
+        return ip_network(address)
+    except ValueError:
+        raise ValueError(f"{address!r} is neither an address nor a network such as 10.0.0.0/8") from None
 
 
 class _TrustedProxies:
