@@ -7,8 +7,6 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from connexion.middleware import ConnexionMiddleware
-
 from api import database, health, posts, users
 from api.config import Settings
 from contractapp import ContractApp, Problem, Workers, cors, trusted_proxies
@@ -32,7 +30,7 @@ def create_app(config: object = None) -> ContractApp:
         landing="/",
         lifespan=_lifespan(lambda: _close(app, settings)),
         problem_body=problem_body,
-        middlewares=[*_layers(settings), *ConnexionMiddleware.default_middlewares],
+        middlewares=[*_layers(settings), *ContractApp.default_middlewares],
     )
     app.app.config.update(settings.flask_config)
     database.init_app(app.app, settings)

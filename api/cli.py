@@ -144,11 +144,11 @@ def _collected(faults: list[str]) -> Iterator[None]:
     """Add a sentence to `faults` for each fault that stopped the block."""
     import sqlite3
 
-    from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
     from api.check import Unfit
     from api.config import ConfigurationError
+    from api.migrations import MigrationError
     from contractapp import ContractError
 
     try:
@@ -159,7 +159,7 @@ def _collected(faults: list[str]) -> Iterator[None]:
         faults.append(str(error))
     except OSError as error:
         faults.append(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (SQLAlchemyError, CommandError, sqlite3.Error) as error:
+    except (SQLAlchemyError, MigrationError, sqlite3.Error) as error:
         faults.append(_database_sentence(error))
 
 

@@ -70,7 +70,7 @@ KNOWN_TO = {
         "paging",
         "resource",
     },
-    "connexion": {"app"},
+    "connexion": set(),
     "flask": {"cli", "database.access"},
     "werkzeug": set(),
     "starlette": set(),
@@ -79,7 +79,7 @@ KNOWN_TO = {
     "marshmallow_sqlalchemy": {"schemas"},
     "flask_sqlalchemy": {"database.engines"},
     "psycopg": {"database.postgresql"},
-    "alembic": {"cli", "migrations"},
+    "alembic": {"migrations"},
     "uvicorn": set(),
     "click": {"cli"},
 }

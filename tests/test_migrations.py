@@ -8,12 +8,14 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Flask
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from api import check, database, migrations
 from api.config import Settings
+from api.migrations import revisions
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_an_upgrade_waits_for_another_one(on_postgresql, engine):
     done = threading.Event()
     thread = threading.Thread(target=lambda: (migrations.upgrade(engine), done.set()))
     with engine.begin() as other:
-        other.execute(text(f"SELECT pg_advisory_xact_lock({migrations._LOCK})"))
+        other.execute(text(f"SELECT pg_advisory_xact_lock({revisions._LOCK})"))
         thread.start()
         _until_somebody_waits_for_a_lock(other, done)
         waited = not done.is_set()
@@ -129,7 +131,7 @@ def test_a_failing_revision_leaves_nothing_behind(engine, monkeypatch):
 def test_downgrade_reverses_upgrade(engine):
     migrations.upgrade(engine)
     with engine.begin() as connection:
-        config = migrations._config()
+        config = revisions._config()
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
 
@@ -172,3 +174,25 @@ def test_a_pending_revision_that_cannot_be_run_is_reported(on_postgresql, engine
 
     assert str(refusal.value) == sentence
     asked.dispose()
+
+
+def test_head_is_the_one_that_alembic_finds():
+    assert migrations.head() == ScriptDirectory.from_config(revisions._config()).get_current_head()
+
+
+@pytest.mark.parametrize(
+    ("files", "head"),
+    [
+        (["revision = '1'\ndown_revision = None"], "1"),
+        (["revision: str = '2'\ndown_revision: str | None = '1'", "revision = '1'\ndown_revision = None"], "2"),
+        (["revision = '1'", "revision = '2'\ndown_revision = '1'", "revision = '3'\ndown_revision = '1'"], None),
+        (["revision = '1'", "revision = '2'", "revision = '3'\ndown_revision = ('1', '2')"], "3"),
+        ([], None),
+    ],
+)
+def test_head_is_the_revision_that_no_other_follows(tmp_path, monkeypatch, files, head):
+    for number, source in enumerate(files):
+        (tmp_path / f"{number}.py").write_text(f"from alembic import op\n{source}\n")
+    monkeypatch.setattr(migrations, "_VERSIONS", tmp_path)
+
+    assert migrations.head.__wrapped__() == head

@@ -9,7 +9,7 @@ from sqlalchemy import Delete, Engine, Insert, Select, TextClause, Update, creat
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from api.config import Settings
-from api.database import postgresql, sqlite
+from api.database import sqlite
 from api.database.compilation import Parameters, Rows
 from api.database.engines import db, merged, reader_options, writer_options
 from api.database.errors import hide_values_in, raise_problem
@@ -130,6 +130,8 @@ def _prepared(engine: Engine, settings: Settings, file: DatabaseFile | None) -> 
     if settings.is_sqlite:
         event.listen(engine, "connect", sqlite.set_pragmas)
     else:
+        from api.database import postgresql  # imports psycopg, which takes 8 MB of memory
+
         postgresql.prepare(engine, settings)
         event.listen(engine, "handle_error", hide_values_in)
     if file is not None:

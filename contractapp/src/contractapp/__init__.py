@@ -7,6 +7,8 @@ These are the public names of the runtime. Other public modules are `contractapp
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from contractapp.deferred import import_connexion
+
 if TYPE_CHECKING:
     from contractapp.app import ContractApp as ContractApp
     from contractapp.asgi.cors import cors as cors
@@ -52,4 +54,6 @@ if not TYPE_CHECKING:  # type checkers would otherwise accept every name
         # Imported on first use: a module that only raises problems does not wait for the import of Connexion (0.5 s).
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "ContractApp":
+            import_connexion()
         return getattr(import_module(_MODULES[name]), name)

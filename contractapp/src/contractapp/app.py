@@ -21,6 +21,7 @@ from contractapp.compile.document import ContractError
 from contractapp.compile.routes import Routes
 from contractapp.problems import MEDIA_TYPE, InternalError, Problem
 from contractapp.serve.connexion import (
+    DEFAULT_MIDDLEWARES,
     AddedAPI,
     ConnexionOperation,
     ContractAPI,
@@ -61,6 +62,9 @@ class ContractApp(connexion.FlaskApp):
         swagger_ui_options: As in Connexion.
         options: The other arguments of `connexion.FlaskApp`, such as `strict_validation` and `validate_responses`.
     """
+
+    default_middlewares = DEFAULT_MIDDLEWARES
+    """Connexion's own middlewares: put others before them in the argument `middlewares`."""
 
     def __init__(
         self,

@@ -55,14 +55,14 @@ Handlers = Mapping[str, Callable[..., Any]]
 # Options of Connexion that add the user's code to checking or serialising: such an API is left to stock Connexion.
 OPTIONS_LEFT_TO_STOCK = ("validator_map", "uri_parser_class", "security_map", "auth_all_paths", "jsonifier")
 
-_STOCK = tuple(ConnexionMiddleware.default_middlewares)
-_BEFORE = list(_STOCK[: _STOCK.index(ExceptionMiddleware) + 1])
-_BEHIND_THE_CONTRACT = list(_STOCK[_STOCK.index(ExceptionMiddleware) + 1 :])
+DEFAULT_MIDDLEWARES = tuple(ConnexionMiddleware.default_middlewares)
+_BEFORE = list(DEFAULT_MIDDLEWARES[: DEFAULT_MIDDLEWARES.index(ExceptionMiddleware) + 1])
+_BEHIND_THE_CONTRACT = list(DEFAULT_MIDDLEWARES[DEFAULT_MIDDLEWARES.index(ExceptionMiddleware) + 1 :])
 
 
 def with_contract(middlewares: Sequence[Any] | None, contract_middleware: Any) -> list[Any]:
     """The middlewares (by default Connexion's) with the contract's inserted after `ExceptionMiddleware`."""
-    stack = list(_STOCK if middlewares is None else middlewares)
+    stack = list(DEFAULT_MIDDLEWARES if middlewares is None else middlewares)
     position = stack.index(ExceptionMiddleware) + 1 if ExceptionMiddleware in stack else 0
     return [*stack[:position], contract_middleware, *stack[position:]]
 
