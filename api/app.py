@@ -24,6 +24,7 @@ def create_app(config: object = None) -> ContractApp:
         workers=_workers(settings),
         inline=["get_liveness"] if settings.in_memory else ["get_liveness", *operations(users, posts)],
         max_body_bytes=settings.max_body_bytes,
+        require_if_match=settings.require_if_match,
         server_args={"static_folder": None},
         strict_validation=True,
         validate_responses=settings.response_validation,

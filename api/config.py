@@ -161,6 +161,12 @@ class Settings:
         True,
         "Whether a response that does not match the contract is logged and replaced by a 500.",
     )
+    require_if_match: bool = _setting(
+        _boolean,
+        "API_REQUIRE_IF_MATCH",
+        False,
+        "Whether a PUT or DELETE without `If-Match` gets a 428; the published contract then says so.",
+    )
     cors_origins: tuple[str, ...] = _setting(
         _texts, "API_CORS_ORIGINS", (), "Origins whose pages may call the API, separated by commas; `*` for all."
     )

@@ -13,7 +13,7 @@ from typing import ClassVar
 from sqlalchemy import BigInteger, ForeignKeyConstraint, Identity, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from api.database import db
+from api.database import Versioned, db
 from contractapp import Fault, Problem
 
 # SQLite assigns ids automatically only in a column whose type is exactly INTEGER.
@@ -57,7 +57,7 @@ class UnknownUser(_Refused):
     pointer = "/user_id"
 
 
-class User(db.Model):  # type: ignore[name-defined,misc]  # Flask-SQLAlchemy makes the class at run time
+class User(Versioned, db.Model):  # type: ignore[name-defined,misc]  # Flask-SQLAlchemy makes the class at run time
     """Someone who writes posts."""
 
     __tablename__ = "users"
@@ -79,7 +79,7 @@ class User(db.Model):  # type: ignore[name-defined,misc]  # Flask-SQLAlchemy mak
         return f"<User {self.username}>"
 
 
-class Post(db.Model):  # type: ignore[name-defined,misc]  # as above
+class Post(Versioned, db.Model):  # type: ignore[name-defined,misc]  # as above
     """A text written by a user; deleted with the user."""
 
     __tablename__ = "posts"

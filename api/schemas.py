@@ -7,14 +7,15 @@ from api.models import Post, User
 
 
 class UserSchema(SQLAlchemyAutoSchema[User]):
-    """A user with all columns."""
+    """A user with all columns but the version."""
 
     class Meta:
         model = User
+        exclude = ("version",)
 
 
 class PostSchema(SQLAlchemyAutoSchema[Post]):
-    """A post with all columns and its author."""
+    """A post with all columns but the version, and with its author."""
 
     class Meta:
         model = Post

@@ -22,6 +22,7 @@ VALUES = {
     ("schemas", "Health", "properties", "status"): ["ok"],
     ("schemas", "Problem", "properties", "type"): [problems.Problem.type],
     ("schemas", "BadRequestProblem", "properties", "type"): [problems.InvalidRequest.type],
+    ("schemas", "PreconditionFailedProblem", "properties", "type"): [problems.PreconditionFailed.type],
     ("schemas", "FieldError", "properties", "in"): ["path", "query", "header", "body"],
 }
 
@@ -36,6 +37,7 @@ NEVER = [
     (("headers", "UserLocation", "schema"), "/api/users/10", ["/api/users", "/api/users/0", "/api/posts/1", "users/1"]),
     (("headers", "PostLocation", "schema"), "/api/posts/10", ["/api/posts", "/api/posts/0", "/api/users/1", "posts/1"]),
     (("headers", "AcceptEncoding", "schema"), "identity", ["gzip", ""]),
+    (("headers", "ETag", "schema"), '"3-7"', ["", "3", '""', 'W/"3"', '"3" ', '"a"b"', '"a", "b"', '"a b"', '"\x7f"']),
     (("headers", "RetryAfter", "schema"), 1, [0, -1, "1"]),
     (("schemas", "Id"), 2**53 - 1, [0, 2**53, "1", None]),
     # A different validator: its `$` matches before a final line feed, and it does not check formats.
@@ -47,6 +49,7 @@ NEVER = [
     (("schemas", "Problem", "properties", "status"), 400, []),
     (("schemas", "Problem", "properties", "status"), 599, []),
     (("schemas", "BadRequestProblem", "properties", "status"), 400, [399, 401]),
+    (("schemas", "PreconditionFailedProblem", "properties", "status"), 412, [411, 413]),
 ]
 
 
@@ -96,7 +99,7 @@ def test_an_operation_has_the_statuses_of_its_kind(name):
     operation = OPERATIONS[name]
     statuses = {"201" if name.startswith("create_") else "200", "400", "405", "500"}
     if "{" in resources.OPERATIONS[name].path:
-        statuses |= {"404"}
+        statuses |= {"404"} | ({"304"} if resources.OPERATIONS[name].method == "GET" else {"412", "428"})
     if "requestBody" in operation:
         statuses |= {"408", "413", "415"}
     if name != "get_liveness":  # this operation does not use the database
@@ -107,7 +110,8 @@ def test_an_operation_has_the_statuses_of_its_kind(name):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_bodies_are_json_and_errors_are_problems(name):
-    media_types = {(status < "400", *answer["content"]) for status, answer in OPERATIONS[name]["responses"].items()}
+    answers = {status: answer for status, answer in OPERATIONS[name]["responses"].items() if status != "304"}
+    media_types = {(status < "400", *answer["content"]) for status, answer in answers.items()}
 
     assert media_types == {(True, "application/json"), (False, "application/problem+json")}
     assert list(OPERATIONS[name].get("requestBody", {}).get("content", ["application/json"])) == ["application/json"]
@@ -126,7 +130,7 @@ def test_every_object_knows_its_members():
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_member_of_an_answer_is_always_there(name):
-    answered = dict(schemas([answer["content"] for answer in OPERATIONS[name]["responses"].values()]))
+    answered = dict(schemas([answer.get("content") for answer in OPERATIONS[name]["responses"].values()]))
     objects = [schema for schema in answered.values() if schema["type"] == "object"]
 
     assert len(objects) >= 4
@@ -246,7 +250,7 @@ def test_a_header_is_required_unless_there_is_a_reason():
     }
 
     assert {name for name, always in required if not always} == SOMETIMES
-    assert {name for name, always in required if always} == {"Allow", "Location", "Retry-After"}
+    assert {name for name, always in required if always} == {"Allow", "ETag", "Location", "Retry-After"}
 
 
 def test_the_contract_has_the_services_limit_of_faults():
@@ -257,6 +261,19 @@ def test_the_contract_has_the_services_limit_of_faults():
     }
 
     assert found == {(1, problems.MAX_ERRORS)}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_on_a_row_has_its_precondition_and_its_answers_have_its_tag(name):
+    operation, of_row = OPERATIONS[name], "{" in resources.OPERATIONS[name].path
+    found = {p["name"] for p in resources.OPERATIONS[name].parameters.values() if p["in"] == "header"}
+    tagged = {status for status, answer in operation["responses"].items() if "ETag" in answer.get("headers", {})}
+
+    assert found == ({"If-None-Match" if name.startswith("get_") else "If-Match"} if of_row else set())
+    assert tagged == {
+        *({"200"} if of_row and not name.startswith("delete_") else {"201"} if name.startswith("create_") else set()),
+        *({"304", "412"} & operation["responses"].keys()),
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("list_")])
@@ -282,14 +299,15 @@ def test_a_created_row_links_to_its_operations(resource):
     }
     # The description of the link says which member of the body refers to the new row.
     new_children = {f"create_{RESOURCES[resources.OPERATIONS[child].table].name}": [] for child in children}
+    changes = {kind: [f"{name}_id", "If-Match"] for kind in itself if not kind.startswith("get_")}
     created = OPERATIONS[f"create_{name}"]["responses"]["201"]["links"]
-    found = OPERATIONS[f"get_{name}"]["responses"]["200"].get("links", {})
+    found = OPERATIONS[f"get_{name}"]["responses"]["200"]["links"]
 
     assert parameters_of(created) == {**itself, **children, **new_children}
-    assert parameters_of(found) == children
-    assert {
-        value for link in [*created.values(), *found.values()] for value in link.get("parameters", {}).values()
-    } == {"$response.body#/id"}
+    assert parameters_of(found) == {**children, **changes}
+    for link in [*created.values(), *found.values()]:
+        for parameter, value in link.get("parameters", {}).items():
+            assert value == ("$response.header.ETag" if parameter == "If-Match" else "$response.body#/id")
 
 
 def test_no_other_operation_has_links():

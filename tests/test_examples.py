@@ -43,7 +43,7 @@ def responses_shown():
         (name, status, key)
         for name, operation in OPERATIONS.items()
         for status, response in operation.definition["responses"].items()
-        for media in response["content"].values()
+        for media in response.get("content", {}).values()
         for key in values_of(media)
     ]
 
@@ -94,7 +94,7 @@ class Tables:
     def store(self, resource, row, without=()):
         """Store this row, without these columns, and the rows that it contains."""
         self.store_parents(resource, row)
-        members = {column.name for column in resource.table.columns if not column.primary_key} - set(without)
+        members = set_by_columns(resource) - set(without)
         columns = {name: resource.schema.dump_fields[name].deserialize(row[name]) for name in members}
         made = self.make(resource, **columns)
         assert {**row, **dict.fromkeys(without)} == {**made, **dict.fromkeys(without)}
@@ -147,6 +147,14 @@ def failing():
 
     app.app.before_request(fail)
     yield app.test_client(raise_server_exceptions=False)
+    database.dispose(app.app)
+
+
+@pytest.fixture
+def strict():
+    """Requests to an application that requires If-Match."""
+    app = create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": "sqlite://", "API_REQUIRE_IF_MATCH": True})
+    yield app.test_client()
     database.dispose(app.app)
 
 
@@ -248,11 +256,12 @@ def request_with(name, faults):
 # The requests that are answered with these statuses.
 REQUESTS = {
     "405": {"method": "PATCH"},
+    "412": {"headers": {"If-Match": '"0"'}},
     "413": {"content": b" " * (2**20 + 1), "headers": {"Content-Type": "application/json"}},
     "415": {"content": b"a", "headers": {"Content-Type": "text/plain"}},
 }
-# The fixtures of the broken applications that answer with these statuses.
-IN_TROUBLE = {"500": "failing", "503": "cut_off"}
+# The fixtures of the applications that answer with these statuses.
+SENDERS = {"428": "strict", "500": "failing", "503": "cut_off"}
 
 
 @pytest.mark.parametrize(("name", "status", "key"), [found for found in responses_shown() if found[1] < "300"])
@@ -277,7 +286,12 @@ def test_the_example_of_a_response_is_received(name, status, key, send, tables, 
 
 def set_by_the_service(resource, body):
     """The members that the service sets to a value other than a number in sequence, such as the time."""
-    return {column.name for column in resource.table.columns if not column.primary_key} - body.keys()
+    return set_by_columns(resource) - body.keys()
+
+
+def set_by_columns(resource):
+    """The members of a row that are columns, without its id."""
+    return {column.name for column in resource.table.columns if not column.primary_key} & resource.schema.fields.keys()
 
 
 @pytest.mark.parametrize(("name", "status", "key"), [found for found in responses_shown() if found[1] == "400"])
@@ -303,8 +317,10 @@ def test_the_example_of_a_refusal_is_received(name, status, key, send, tables, s
 @pytest.mark.parametrize(
     ("name", "status", "key"), [found for found in responses_shown() if found[1] > "400" and found[1] != "408"]
 )
-def test_the_example_of_a_failure_is_received(name, status, key, send, client, request):
-    sender = request.getfixturevalue(IN_TROUBLE[status]) if status in IN_TROUBLE else client
+def test_the_example_of_a_failure_is_received(name, status, key, send, client, stored, request):
+    sender = request.getfixturevalue(SENDERS.get(status, "client"))
+    if status == "412":
+        stored(name)
 
     response = send(name, sender, **REQUESTS.get(status, {}))
 
@@ -359,6 +375,16 @@ def test_the_example_of_location_is_that_of_the_first_row(name, send, stored):
     response = send(name)
 
     assert response.headers["Location"] == header["example"]
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("create_")])
+def test_the_example_of_the_entity_tag_is_that_of_a_new_row(name, send, stored):
+    header = OPERATIONS[name].definition["responses"]["201"]["headers"]["ETag"]
+    stored(name)
+
+    response = send(name)
+
+    assert response.headers["ETag"].split("-")[0].strip('"') == header["example"].strip('"')
 
 
 def test_the_example_of_retry_after_is_received(send, cut_off):

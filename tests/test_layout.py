@@ -22,14 +22,15 @@ MAY_IMPORT = {
     "check": {"database.sqlite", "migrations"},
     "__init__": {"app", "database"},  # re-exports them
     "app": {"config", "database", "health", "resource"},
-    "resource": {"database", "database.shape", "models", "paging", "schemas"},
+    "resource": {"database", "database.shape", "models", "paging", "schemas", "tags"},
     "health": {"database", "migrations"},
     "paging": {"database", "database.shape"},
+    "tags": {"database", "database.shape"},
     "schemas": {"models"},
     "migrations": {"database", "models"},
     "seed": {"models"},
     "models": {"database"},
-    "database": {"database.access", "database.engines", "database.utc"},  # re-exports them
+    "database": {"database.access", "database.engines", "database.utc", "database.versions"},  # re-exports them
     "database.access": {
         "config",
         "database.compilation",
@@ -41,7 +42,7 @@ MAY_IMPORT = {
         "database.statements",
     },
     "database.refusals": {"database.compilation"},
-    "database.shape": {"database.objects", "database.related"},
+    "database.shape": {"database.objects", "database.related", "database.versions"},
     "database.objects": {"database.engines", "database.related"},
     "database.related": set(),
     "database.engines": {"config"},
@@ -49,6 +50,7 @@ MAY_IMPORT = {
     "database.errors": set(),
     "database.compilation": set(),
     "database.utc": set(),
+    "database.versions": set(),
     "database.postgresql": {"config"},
     "database.sqlite": {"database.wal"},
     "database.wal": set(),
@@ -69,6 +71,7 @@ KNOWN_TO = {
         "models",
         "paging",
         "resource",
+        "tags",
     },
     "connexion": set(),
     "flask": {"cli", "database.access"},

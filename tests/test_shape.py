@@ -344,7 +344,8 @@ def test_a_request_gives_the_sessions_connection_back(app, client, make_post, mo
     counted = fields.Function(lambda user: f"{len(user.posts)}@example.com")
     shape = shape_of(type("Counting", (UserSchema,), {"email": counted})())
     monkeypatch.setattr(users_handlers, "_user", shape)
-    monkeypatch.setattr(users_handlers, "_SELECT", select(*shape.columns).where(users_handlers._id_matches))
+    statement = select(*shape.columns, shape.tag).where(users_handlers._id_matches)
+    monkeypatch.setattr(users_handlers, "_SELECT", statement)
     with app.app.app_context():
         pool = db.engine.pool
     client.get("/api/users/1")

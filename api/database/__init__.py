@@ -6,5 +6,18 @@ An expected error of the database is raised as the problem that the client gets;
 from api.database.access import dispose, init_app, read, report_slow_statements, write
 from api.database.engines import Base, db
 from api.database.utc import UtcDateTime, UtcNow
+from api.database.versions import Versioned, changing
 
-__all__ = ["Base", "UtcDateTime", "UtcNow", "db", "dispose", "init_app", "read", "report_slow_statements", "write"]
+__all__ = [
+    "Base",
+    "UtcDateTime",
+    "UtcNow",
+    "Versioned",
+    "changing",
+    "db",
+    "dispose",
+    "init_app",
+    "read",
+    "report_slow_statements",
+    "write",
+]

@@ -18,7 +18,7 @@ class ObjectRows:
     hold. `db.session` loads all other attributes when they are used, as it does for any object.
     """
 
-    def __init__(self, mapper: Mapper[Any], relationships: Iterable[RelationshipProperty[Any]]) -> None:
+    def __init__(self, mapper: Mapper[Any], relationships: Sequence[RelationshipProperty[Any]]) -> None:
         table: FromClause = mapper.local_table
         self._parts: list[tuple[str | None, Mapper[Any], list[str]]] = [
             (None, mapper, [key for key, _ in _columns(mapper)])
@@ -26,8 +26,8 @@ class ObjectRows:
         self.source = table
         self.columns: list[ColumnElement[Any]] = [column for _, column in _columns(mapper)]
         self.returning = list(self.columns)
-        for relationship in relationships:
-            related = Related(relationship)
+        self.related = [Related(relationship) for relationship in relationships]
+        for relationship, related in zip(relationships, self.related, strict=True):
             found = list(_columns(relationship.mapper))
             self._parts.append((relationship.key, relationship.mapper, [key for key, _ in found]))
             self.source = self.source.join(related.table, related.condition)

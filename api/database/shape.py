@@ -16,6 +16,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper
 
 from api.database.objects import ObjectRows, is_made_of_rows
 from api.database.related import Related, is_one_always
+from api.database.versions import tag_of
 
 logger = logging.getLogger("api.database")
 
@@ -63,6 +64,23 @@ class Shape:
     """From one row of `columns` or `returning` to the result of `schema.dump(object)`."""
     dump_many: Callable[[Iterable[Sequence[Any]]], list[dict[str, Any]]]
     """From rows to the result of `schema.dump(objects, many=True)`."""
+    tags: tuple[ColumnElement[str], ...] = ()
+    """`tag` and `returned_tag`; nothing if one of the tables has no versions."""
+
+    @property
+    def tag(self) -> ColumnElement[str]:
+        """The entity tag of a row with the rows that it contains, to select with `columns`."""
+        return self._tag(0)
+
+    @property
+    def returned_tag(self) -> ColumnElement[str]:
+        """The same tag for the RETURNING clause, and for the WHERE clause of an UPDATE or DELETE."""
+        return self._tag(1)
+
+    def _tag(self, place: int) -> ColumnElement[str]:
+        if not self.tags:
+            raise UnsupportedSchema(f"{self.source}: a table without the column version has no entity tags")
+        return self.tags[place]
 
 
 def shape_of(schema: Schema) -> Shape:
@@ -88,6 +106,7 @@ def _shape_of_objects(schema: Schema) -> Shape:
         tuple(rows.returning),
         dump=lambda row: schema.dump(*rows.objects((row,)), many=False),
         dump_many=lambda found: schema.dump(rows.objects(found), many=True),
+        tags=_tags(mapper.local_table, rows.related),
     )
 
 
@@ -98,6 +117,7 @@ class _Compiler:
         self.source: FromClause = self.table
         self.columns: list[ColumnElement[Any]] = []
         self.returning: list[ColumnElement[Any]] = []
+        self.related: list[Related] = []
         self.converters: dict[str, Callable[[Any], Any]] = {}
         self.members = ", ".join(self.member(schema, name) for name in schema.dump_fields)
 
@@ -107,7 +127,12 @@ class _Compiler:
         source = f"lambda rows: [{{{self.members}}} for {values} in rows]"
         dump_many = eval(source, dict(self.converters))  # noqa: S307
         return Shape(
-            self.source, tuple(self.columns), tuple(self.returning), lambda row: dump_many((row,))[0], dump_many
+            self.source,
+            tuple(self.columns),
+            tuple(self.returning),
+            lambda row: dump_many((row,))[0],
+            dump_many,
+            _tags(self.table, self.related),
         )
 
     def member(self, schema: Schema, name: str) -> str:
@@ -127,6 +152,7 @@ class _Compiler:
         if mapper is not relationship.mapper:
             raise UnsupportedSchema(f"{name}: {mapper.class_.__name__} is not the model of {relationship}")
         related = Related(relationship)
+        self.related.append(related)
         self.source = self.source.join(related.table, related.condition)
         members = []
         for inner_name, inner in field.schema.dump_fields.items():
@@ -147,6 +173,14 @@ class _Compiler:
         converter = f"convert_{value}"
         self.converters[converter] = lambda given: field._serialize(given, name, None)  # noqa: SLF001
         return f"{converter}({value})"
+
+
+def _tags(table: FromClause, related: Sequence[Related]) -> tuple[ColumnElement[str], ...]:
+    if not all("version" in found.c for found in (table, *(one.table for one in related))):
+        return ()
+    selected = [table.c.version, *(one.table.c.version for one in related)]
+    returned = [table.c.version, *(one.returned("version") for one in related)]
+    return tag_of(selected), tag_of(returned)
 
 
 def _plain_mapper(schema: Schema) -> Mapper[Any]:

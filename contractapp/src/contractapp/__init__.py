@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from contractapp.asgi.cors import cors as cors
     from contractapp.asgi.proxies import trusted_proxies as trusted_proxies
     from contractapp.compile.document import ContractError as ContractError
+    from contractapp.preconditions import EntityTags as EntityTags
     from contractapp.problems import ContentTooLarge as ContentTooLarge
     from contractapp.problems import Fault as Fault
     from contractapp.problems import InternalError as InternalError
     from contractapp.problems import InvalidRequest as InvalidRequest
     from contractapp.problems import MethodNotAllowed as MethodNotAllowed
     from contractapp.problems import NotFound as NotFound
+    from contractapp.problems import PreconditionFailed as PreconditionFailed
+    from contractapp.problems import PreconditionRequired as PreconditionRequired
     from contractapp.problems import Problem as Problem
     from contractapp.problems import RequestTimeout as RequestTimeout
     from contractapp.problems import Unavailable as Unavailable
@@ -36,9 +39,11 @@ _MODULES = {
     "ContractError": "contractapp.compile.document",
     "cors": "contractapp.asgi.cors",
     "trusted_proxies": "contractapp.asgi.proxies",
+    "EntityTags": "contractapp.preconditions",
     **dict.fromkeys(
         (
             *("Problem", "Fault", "InvalidRequest", "NotFound", "MethodNotAllowed", "RequestTimeout"),
+            *("PreconditionFailed", "PreconditionRequired"),
             *("ContentTooLarge", "UnsupportedMediaType", "Unavailable", "InternalError"),
         ),
         "contractapp.problems",

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from contractapp.answers import Answer, ASGIApp, ProblemBody, RespondAtOnce, Scope, problem_answer
 from contractapp.asgi.documentation import Documentation
 from contractapp.compile.document import ContractError
+from contractapp.compile.preconditions import require_if_match
 from contractapp.compile.routes import Routes
 from contractapp.problems import MEDIA_TYPE, InternalError, Problem
 from contractapp.serve.connexion import (
@@ -55,6 +56,8 @@ class ContractApp(connexion.FlaskApp):
         workers: The threads that run handlers; by default `Workers()`.
         inline: The operationIds of handlers that never block: they run in the event loop, without a thread.
         max_body_bytes: The largest request body; 413 for a larger one (RFC 9110, section 15.5.14).
+        require_if_match: Whether operations that document a 428 require `If-Match`, if their contract has it as an
+            optional header parameter. The published contract says that it is required.
         landing: A path that redirects to Swagger UI, such as `/`.
         problem_body: A function from a `Problem` to the members of its JSON object; by default `Problem.body`.
         middlewares: As in Connexion. Compiled operations are used only if no middleware of your own comes after
@@ -73,6 +76,7 @@ class ContractApp(connexion.FlaskApp):
         workers: Workers | None = None,
         inline: Iterable[str] = (),
         max_body_bytes: int = MAX_BODY_BYTES,
+        require_if_match: bool = False,
         landing: str | None = None,
         problem_body: ProblemBody = Problem.body,
         middlewares: list[Any] | None = None,
@@ -89,6 +93,7 @@ class ContractApp(connexion.FlaskApp):
         self._workers = workers or Workers()
         self._inline = frozenset(inline)
         self._max_body_bytes = max_body_bytes
+        self._require_if_match = require_if_match
         self._landing = landing
         self._problem_body = problem_body
         self._is_built = False
@@ -167,6 +172,8 @@ class ContractApp(connexion.FlaskApp):
         with faults_named(self, specification, options.get("arguments")):
             super().add_api(specification, **options)
         added = AddedAPI(self)
+        if self._require_if_match:
+            require_if_match(added.document)
         base_path = self._compile(added, handlers)
         if is_customised or not added.is_openapi:
             added.serve_swagger_ui(ui)

@@ -125,6 +125,39 @@ class RequestTimeout(Problem):
         super().__init__(headers={"Connection": "close"})
 
 
+class PreconditionFailed(Problem):
+    """412: the precondition of a request does not hold, and nothing was changed (RFC 9110, section 15.5.13).
+
+    Args:
+        etag: The current entity tag: the value of the header `ETag`.
+        header: The header with the precondition.
+    """
+
+    status = 412
+    type = "urn:problem:precondition-failed"
+    title = "Precondition failed"
+
+    def __init__(self, etag: str, *, header: str = "If-Match") -> None:
+        super().__init__(
+            f"The precondition in {header} does not hold.",
+            errors=[Fault("header", f"/{header}", "does not hold for the current state")],
+            headers={"ETag": etag},
+        )
+
+
+class PreconditionRequired(Problem):
+    """428: the request lacks a precondition that the service requires (RFC 6585, section 3).
+
+    Args:
+        header: The header that is missing.
+    """
+
+    status = 428
+
+    def __init__(self, header: str = "If-Match") -> None:
+        super().__init__(f"The request must have the header {header}.")
+
+
 class ContentTooLarge(Problem):
     """413: the body is over the limit (RFC 9110, section 15.5.14).
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from contractapp.answers import Answer, RawHeaders
 from contractapp.asgi.codings import IDENTITY, encoded, preferred
 from contractapp.compile.document import Published, as_json, as_yaml
+from contractapp.preconditions import EntityTags
 from contractapp.problems import MethodNotAllowed
 
 _ALLOW = "GET, HEAD, OPTIONS"
@@ -74,8 +75,8 @@ class Page:
             raise MethodNotAllowed(_ALLOW)
         answer = self._answers[preferred(headers, self._answers)]
         etag = next((value for key, value in answer.headers if key == b"etag"), b"")
-        known = {tag.strip().removeprefix(b"W/") for k, v in headers if k == b"if-none-match" for tag in v.split(b",")}
-        if etag and (etag in known or b"*" in known):
+        known = EntityTags.parse(b", ".join(v for k, v in headers if k == b"if-none-match").decode("latin-1"))
+        if etag and known is not None and known.match_weakly(etag.decode()):
             return Answer(304, [(key, value) for key, value in answer.headers if key not in _OF_CONTENT], b"")
         return answer
 

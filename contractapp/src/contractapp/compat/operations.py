@@ -245,7 +245,8 @@ def _resolved(document: Document, node: Any) -> Document:
 
 
 def _is_success(status: str) -> bool:
-    return status < "400"
+    """Whether clients rely on the status. Only a client that sent If-None-Match or the like gets a 304."""
+    return status < "400" and status != "304"
 
 
 def _is_met_by(requirement: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -7,10 +7,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from contractapp.answers import ProblemBody
+from contractapp.answers import Answer, ProblemBody
 from contractapp.compile.body import Entity, RequestBody, entity_of
 from contractapp.compile.document import Unsupported, resolve
 from contractapp.compile.parameters import MISSING, Headers, Parameter, Query, is_parameter
+from contractapp.compile.preconditions import ON_GET, PreconditionHeaders
 from contractapp.compile.response import Responses
 from contractapp.compile.schema import Validator
 from contractapp.problems import Fault, InvalidRequest
@@ -50,7 +51,9 @@ class CompiledOperation:
         if definition.get("servers") or path_item.get("servers"):
             raise Unsupported("servers of its own")
         self._argument_name = argument_name
-        self._compile_parameters(path, _parameters(path_item, definition, document), strict=strict)
+        parameters = _parameters(path_item, definition, document)
+        self._compile_preconditions(parameters, definition)
+        self._compile_parameters(path, parameters, strict=strict)
         self.body: RequestBody | None = None
         if "requestBody" in definition:
             if self.method in {"GET", "DELETE"}:
@@ -91,13 +94,26 @@ class CompiledOperation:
                     arguments[argument_name] = value
         if self._headers.parameters:
             self._headers.check(headers, faults)
+        preconditions = self._preconditions.read(headers, faults) if self._preconditions is not None else None
         if self.body is not None and content is not None:
             value = self.body.read(content, validator, faults)
             if self._body_argument is not None:
                 arguments[self._body_argument] = value
         if faults:
             raise InvalidRequest(errors=faults)
+        if self._preconditions is not None and preconditions is not None:
+            self._preconditions.bind(preconditions, arguments)
         return arguments
+
+    def answer(self, arguments: dict[str, Any], path: str) -> Answer:
+        """Call the handler with the arguments that `bind` returned; the answer for its result.
+
+        `path` is that of the request.
+        """
+        if ON_GET not in arguments:
+            return self.responses.answer(self.function(**arguments), path)
+        preconditions = arguments.pop(ON_GET)
+        return self.responses.answer(self.function(**arguments), path, preconditions)
 
     def _compile_parameters(self, path: str, parameters: Sequence[Parameter], *, strict: bool) -> None:
         by_name = {p.name: p for p in parameters if p.location == "path"}
@@ -108,7 +124,16 @@ class CompiledOperation:
         query = [p for p in parameters if p.location == "query"]
         self._query = Query(query, strict=strict)
         self._has_query = bool(query)
-        self._headers = Headers([p for p in parameters if p.location == "header"])
+        own = () if self._preconditions is None else self._preconditions.parameters
+        headers = [p for p in parameters if p.location == "header"]
+        self._headers = Headers([p for p in headers if p.name.lower().encode() not in own])
+
+    def _compile_preconditions(self, parameters: Sequence[Parameter], definition: Mapping[str, Any]) -> None:
+        headers = [p for p in parameters if p.location == "header"]
+        statuses = [str(status) for status in definition.get("responses", {})]
+        taken = inspect.signature(inspect.unwrap(self.function)).parameters
+        found = PreconditionHeaders(headers, self.method, statuses, taken)
+        self._preconditions = found if found.parameters else None
 
     def _bind_signature(self, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
         signature = inspect.signature(inspect.unwrap(self.function))
@@ -125,6 +150,8 @@ class CompiledOperation:
         """One sentence for each argument of the handler that does not match the contract."""
         given = {argument for argument, _ in self._path}
         sometimes = set(self._query_arguments.values())
+        if self._preconditions is not None and self.method != "GET":
+            sometimes |= {argument for argument, _ in self._preconditions.parameters.values()}
         always = given | {
             self._query_arguments[name]
             for name, p in self._query.parameters.items()

@@ -16,6 +16,7 @@ from contractapp.answers import Answer, ProblemBody, RawHeaders, problem_answer
 from contractapp.compile.body import is_json
 from contractapp.compile.document import Unsupported, resolve
 from contractapp.compile.schema import Validator
+from contractapp.preconditions import Preconditions
 from contractapp.problems import MEDIA_TYPE, Problem
 
 _NO_BODY = frozenset({204, 304})
@@ -64,8 +65,14 @@ class Responses:
         media_types = {found.media_type for found in documented.values() if found.media_type}
         self._media_types = {name: _MediaType(name) for name in ("application/json", *sorted(media_types))}
 
-    def answer(self, result: Any, path: str) -> Answer:
-        """The answer for a handler's result. Relative targets of `Location` and `Link` are resolved against `path`."""
+    def answer(self, result: Any, path: str, preconditions: Preconditions | None = None) -> Answer:
+        """The answer for a handler's result. Relative targets of `Location` and `Link` are resolved against `path`.
+
+        With `preconditions`, a result whose `ETag` has not been modified gives a 304, and is not serialised. Raises
+        `PreconditionFailed`.
+        """
+        if preconditions is not None:
+            result = _not_modified(result, preconditions)
         if isinstance(result, WerkzeugResponse):
             return self._checked(from_werkzeug(result))
         if isinstance(result, ConnexionResponse):  # its body is serialised already
@@ -227,6 +234,24 @@ def _unpack(result: Any) -> tuple[Any, int | None, Mapping[str, str]]:
     if len(result) == 1:
         return result[0], None, {}
     raise TypeError("A handler returns a body, (body, status), (body, headers) or (body, status, headers).")
+
+
+def _not_modified(result: Any, preconditions: Preconditions) -> Any:
+    """The result, or a 304 with its headers if it has the status 200 and a tag that has not been modified."""
+    headers: Mapping[str, str]
+    if isinstance(result, WerkzeugResponse):
+        status, headers = result.status_code, dict(result.headers)
+    elif isinstance(result, ConnexionResponse):
+        status, headers = result.status_code, dict(result.headers or {})
+    else:
+        _, given, headers = _unpack(result)
+        status = 200 if given is None else given
+    tag = next((value for name, value in headers.items() if name.lower() == "etag"), None)
+    if status != 200 or tag is None or not preconditions.is_not_modified(tag):
+        return result
+    if isinstance(result, WerkzeugResponse):
+        result.close()
+    return None, 304, {name: value for name, value in headers.items() if not name.lower().startswith("content-")}
 
 
 def _status(status: Any) -> int | None:

@@ -60,8 +60,7 @@ class Call:
         return {"type": "http.request", "body": self.content, "more_body": False}
 
     def handle(self) -> Answer:
-        result = self.operation.function(**self.arguments)
-        return self.operation.responses.answer(result, self.path)
+        return self.operation.answer(self.arguments, self.path)
 
     @property
     def path(self) -> str:

@@ -203,7 +203,8 @@ class Ledger:
         if response.status < 300:
             given = arguments(response, values)
             for source, status, link, parameters in self._offered[operation.name]:
-                if all(given.get(name) == value for name, value in parameters):
+                # The names of headers, which are in lower case here, may be written in any case.
+                if all(given.get(name, given.get(name.lower())) == value for name, value in parameters):
                     self.seen[source, status, "link", link] += 1
         key, documented = operation.documented(response.status) or ("", {})
         for link, definition in documented.get("links", {}).items():
