@@ -20,7 +20,8 @@ MODULES: dict[str, tuple[str, ...] | None] = {
     "contractapp": (
         *("ContractApp", "Workers", "ContractError"),
         *("Problem", "Fault", "InvalidRequest", "NotFound", "MethodNotAllowed", "RequestTimeout", "ContentTooLarge"),
-        *("UnsupportedMediaType", "InternalError", "Unavailable", "cors", "trusted_proxies"),
+        *("PreconditionFailed", "PreconditionRequired", "UnsupportedMediaType", "InternalError", "Unavailable"),
+        *("EntityTags", "cors", "trusted_proxies"),
     ),
     "contractapp.server": None,
     "contractapp.compat": None,
@@ -32,6 +33,7 @@ MODULES: dict[str, tuple[str, ...] | None] = {
 METHODS = {
     "ContractApp": ("add_api", "add_error_handler"),
     "Problem": ("body",),
+    "EntityTags": ("parse", "strong", "match_strongly", "match_weakly"),
     "Reply": ("header", "json", "faults"),
 }
 

@@ -20,7 +20,7 @@ from contractapp.testing import ledger
 FOLDER = Path(__file__).parent.parent
 TEXT = (FOLDER / "README.md").read_text()
 PROJECT = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
-PYTHON = ("hello", "problems", "serving", "public")
+PYTHON = ("hello", "preconditions", "problems", "serving", "public")
 
 
 def blocks(language):
@@ -79,6 +79,51 @@ def test_the_problem_is_answered_as_shown(folder, ask, contract):
     assert order("/items/2/orders", body=b'{"count": 1}').status == 404
     assert order("/items/1/orders", body=b'{"count": 6}').json() == json.loads(blocks("json")[1])
     assert order("/items/1/orders", body=b'{"count": 5}').header("location") == "/orders/7"
+
+
+def test_the_example_of_preconditions_loses_no_change(folder, ask, contract):
+    import preconditions
+
+    def parameter(name, place, kind):
+        return {"name": name, "in": place, "required": place == "path", "schema": {"type": kind}}
+
+    def answers(*statuses):
+        return {status: {"description": "An answer."} for status in ("200", *statuses)}
+
+    body = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+    document = contract(
+        {
+            "/notes/{note_id}": {
+                "parameters": [parameter("note_id", "path", "integer")],
+                "get": {
+                    "operationId": "get_note",
+                    "parameters": [parameter("If-None-Match", "header", "string")],
+                    "responses": answers("304"),
+                },
+                "put": {
+                    "operationId": "update_note",
+                    "parameters": [parameter("If-Match", "header", "string")],
+                    "requestBody": body,
+                    "responses": answers("404", "412"),
+                },
+            }
+        }
+    )
+    app = ContractApp("api")
+    handlers = {"get_note": preconditions.get_note, "update_note": preconditions.update_note}
+    app.add_api(document, handlers=handlers)
+    json_and = [("Content-Type", "application/json")]
+    preconditions.notes.execute("INSERT INTO notes (text) VALUES ('a')")
+
+    tag = ask(app, "GET", "/notes/1").header("etag")
+    changed = ask(app, "PUT", "/notes/1", [*json_and, ("If-Match", tag)], b'{"text": "b"}')
+    stale = ask(app, "PUT", "/notes/1", [*json_and, ("If-Match", tag)], b'{"text": "c"}')
+
+    assert (changed.status, stale.status) == (200, 412)
+    assert stale.header("etag") == changed.header("etag") != tag
+    assert ask(app, "GET", "/notes/1", [("If-None-Match", stale.header("etag"))]).status == 304
+    assert ask(app, "PUT", "/notes/1", json_and, b'{"text": "d"}').status == 200
+    assert ask(app, "PUT", "/notes/2", json_and, b'{"text": "d"}').status == 404
 
 
 def test_the_layers_work_around_the_application(folder, ask):

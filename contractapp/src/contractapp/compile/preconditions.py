@@ -36,9 +36,9 @@ class PreconditionHeaders:
             and failing[argument] in statuses
             and (self._is_get or argument in taken)
         }
-        self._required = [
-            parameter.name for _, parameter in self.parameters.values() if parameter.required and "428" in statuses
-        ]
+        required = {name: found for name, found in self.parameters.items() if found[1].required}
+        self._refused_with_400 = required if "428" not in statuses else {}
+        self._refused_with_428 = required if "428" in statuses else {}
 
     def read(self, headers: Sequence[tuple[bytes, bytes]], faults: list[Fault]) -> dict[str, EntityTags]:
         """The preconditions of a request, by argument; adds what is wrong with them to `faults`."""
@@ -56,13 +56,14 @@ class PreconditionHeaders:
             else:
                 parameter.read(text, faults)
                 found[argument] = tags
+        faults.extend(p.fault("is required") for name, (_, p) in self._refused_with_400.items() if name not in lines)
         return found
 
     def bind(self, found: Mapping[str, EntityTags], arguments: dict[str, Any]) -> None:
         """Add the preconditions to the arguments; raises `PreconditionRequired` if a required one is missing."""
-        for name in self._required:
-            if _ARGUMENTS[name.lower()] not in found:
-                raise PreconditionRequired(name)
+        for argument, parameter in self._refused_with_428.values():
+            if argument not in found:
+                raise PreconditionRequired(parameter.name)
         if found and self._is_get:
             arguments[ON_GET] = Preconditions(**found)
         elif found:

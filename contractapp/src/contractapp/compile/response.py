@@ -239,9 +239,7 @@ def _unpack(result: Any) -> tuple[Any, int | None, Mapping[str, str]]:
 def _not_modified(result: Any, preconditions: Preconditions) -> Any:
     """The result, or a 304 with its headers if it has the status 200 and a tag that has not been modified."""
     headers: Mapping[str, str]
-    if isinstance(result, WerkzeugResponse):
-        status, headers = result.status_code, dict(result.headers)
-    elif isinstance(result, ConnexionResponse):
+    if isinstance(result, WerkzeugResponse | ConnexionResponse):
         status, headers = result.status_code, dict(result.headers or {})
     else:
         _, given, headers = _unpack(result)
