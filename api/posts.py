@@ -48,14 +48,14 @@ def get_post(post_id: int) -> Tagged:
 def update_post(post_id: int, body: dict[str, Any], if_match: EntityTags | None = None) -> Tagged:
     """Change a post's title, content or both."""
     key = {"post_id": post_id}
-    row = write_if(if_match, (_UPDATE, _UPDATE_IF), {**body, **key}, lambda: read(_SELECT, key))
+    row = write_if(if_match, (_UPDATE, _UPDATE_IF), {**body, **key}, (_SELECT, key))
     return tagged(_post, _found(row))
 
 
 def delete_post(post_id: int, if_match: EntityTags | None = None) -> dict[str, str]:
     """Delete a post."""
     key = {"post_id": post_id}
-    _found(write_if(if_match, (_DELETE, _DELETE_IF), key, lambda: read(_SELECT, key)))
+    _found(write_if(if_match, (_DELETE, _DELETE_IF), key, (_SELECT, key)))
     return {"message": "Post deleted successfully"}
 
 

@@ -1,11 +1,11 @@
 """Entity tags of rows: answers that have them, and writes that run only if a row still has one of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Delete, Update, bindparam
+from sqlalchemy import Delete, Select, Update, bindparam
 
-from api.database import write
+from api.database import read_as_writer, write
 from api.database.shape import Shape
 from contractapp import EntityTags, PreconditionFailed
 
@@ -28,7 +28,7 @@ def write_if(
     if_match: EntityTags | None,
     statements: tuple[Update, Update] | tuple[Delete, Delete],
     parameters: dict[str, Any],
-    current: Callable[[], Sequence[Row]],
+    current: tuple[Select[Any], dict[str, Any]],
 ) -> Row | None:
     """Change a row if it has one of the tags; the row that the statement returns, or None if there is no such row.
 
@@ -38,8 +38,8 @@ def write_if(
         if_match: The tags; None and `*` stand for every tag.
         statements: The statement, and the result of `if_tagged` for it.
         parameters: Those of the statement.
-        current: Reads the row, with its tag as the last value. It is called only if no row was changed, and if the
-            first tag is not the only one: a statement compares one tag.
+        current: The statement, with its parameters, that reads the row with its tag as the last value. It runs only if
+            no row was changed. If the current tag is another one of the list, the change is tried again with it.
     """
     always, guarded = statements
     if if_match is None or if_match.is_any:
@@ -49,7 +49,7 @@ def write_if(
         changed = None if tag is None else write(guarded, {**parameters, "if_match": tag})
         if changed is not None:
             return changed
-        found = current()
+        found = read_as_writer(*current)
         if not found:
             return None
         tag = found[0][-1]

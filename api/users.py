@@ -45,14 +45,14 @@ def get_user(user_id: int) -> Tagged:
 def update_user(user_id: int, body: dict[str, Any], if_match: EntityTags | None = None) -> Tagged:
     """Change a user's name, e-mail address or both."""
     key = {"user_id": user_id}
-    row = write_if(if_match, (_UPDATE, _UPDATE_IF), {**body, **key}, lambda: read(_SELECT, key))
+    row = write_if(if_match, (_UPDATE, _UPDATE_IF), {**body, **key}, (_SELECT, key))
     return tagged(_user, _found(row))
 
 
 def delete_user(user_id: int, if_match: EntityTags | None = None) -> dict[str, str]:
     """Delete a user; the foreign key deletes the user's posts, too."""
     key = {"user_id": user_id}
-    _found(write_if(if_match, (_DELETE, _DELETE_IF), key, lambda: read(_SELECT, key)))
+    _found(write_if(if_match, (_DELETE, _DELETE_IF), key, (_SELECT, key)))
     return {"message": "User deleted successfully"}
 
 

@@ -1,9 +1,9 @@
-"""The database: `db`, its two engines, and the functions `read` and `write`, through which handlers use it.
+"""The database: `db`, its two engines, and the functions `read`, `read_as_writer` and `write` for handlers.
 
 An expected error of the database is raised as the problem that the client gets; any other error is raised unchanged.
 """
 
-from api.database.access import dispose, init_app, read, report_slow_statements, write
+from api.database.access import dispose, init_app, read, read_as_writer, report_slow_statements, write
 from api.database.engines import Base, db
 from api.database.utc import UtcDateTime, UtcNow
 from api.database.versions import Versioned, changing
@@ -18,6 +18,7 @@ __all__ = [
     "dispose",
     "init_app",
     "read",
+    "read_as_writer",
     "report_slow_statements",
     "write",
 ]

@@ -102,6 +102,18 @@ def read(statement: Select[Any] | TextClause, parameters: Parameters) -> Rows:
         raise_problem(error)
 
 
+def read_as_writer(statement: Select[Any], parameters: Parameters) -> Rows:
+    """The rows of one statement, for a handler that writes; raises `Unavailable`.
+
+    It runs on a connection for writes. There are only as many connections for reads as threads that answer reads, and
+    the threads keep them: a thread that answers writes could wait for one in vain.
+    """
+    try:
+        return _runners().writer.fetch(statement, parameters)
+    except SQLAlchemyError as error:
+        raise_problem(error)
+
+
 def write(statement: Insert | Update | Delete, parameters: Parameters) -> Sequence[Any] | None:
     """Run one statement and commit; the first row of its RETURNING clause, or None if the statement changed no row.
 
