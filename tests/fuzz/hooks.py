@@ -4,6 +4,7 @@ They read the contract that the service publishes and import nothing of this pro
 package to run them.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ def valid_data_is_accepted(ctx: Any, response: Any, case: Any) -> None:
 
     `positive_data_acceptance` reports these refusals, too. To allow their status there would hide every other 400.
     """
-    if _is_positive(case) and refusal_type(response, case) is not None:
+    if _has_a_wrong_header(case) or (_is_positive(case) and refusal_type(response, case) is not None):
         return
     if _is_positive(case) and response.status_code == 400 and case.query.get("cursor") is not None:
         problem = response.json()
@@ -65,6 +66,37 @@ def what_was_deleted_is_gone(ctx: Any, response: Any, case: Any) -> None:
             title="What was deleted is still there",
             message=f"GET of the same path then answered {answer.status_code}, not 404.",
         )
+
+
+class WrongComparison(Failure):
+    """A precondition holds and was refused, or does not hold and was ignored (RFC 9110, section 13)."""
+
+
+@schemathesis.check
+def preconditions_are_compared(_ctx: Any, response: Any, case: Any) -> None:
+    """The `ETag` of the answer shows whether a 412, a 304 or the 200 of a GET is right."""
+    sent = {name.lower(): value for name, value in (case.headers or {}).items()}
+    current = next(iter(response.headers.get("etag", ())), None)
+    if current is None:
+        return
+    strong, weak = (_tags(sent.get(name)) for name in ("if-match", "if-none-match"))
+    is_known = "*" in weak or current in {tag.removeprefix("W/") for tag in weak}
+    wrong = {
+        412: "*" in strong or current in strong,
+        304: not is_known,
+        200: is_known and case.method.upper() == "GET",
+    }
+    if wrong.get(response.status_code):
+        raise WrongComparison(
+            operation=case.operation.label,
+            title="A precondition is compared wrongly",
+            message=f"The answer is {response.status_code}, the current tag is {current}.",
+        )
+
+
+def _tags(value: str | None) -> set[str]:
+    """The entity tags in the value of a header, and `*`."""
+    return set(re.findall(r'(?:W/)?"[^"]*"|^\*$', value or ""))
 
 
 class WrongAllow(Failure):
@@ -165,6 +197,21 @@ def _answered(ctx: Any) -> Iterator[tuple[Any, Any]]:
 
 def _is_positive(case: Any) -> bool:
     return case.meta is not None and bool(case.meta.generation.mode.is_positive)
+
+
+def _has_a_wrong_header(case: Any) -> bool:
+    """Whether a header does not match its pattern. Schemathesis 4.32 sends it in positive cases, too."""
+    document = case.operation.schema.raw_schema
+    parameters = [resolve(document, one) for one in case.operation.definition.raw.get("parameters", ())]
+    sent = {name.lower(): value for name, value in (case.headers or {}).items()}
+    return any(
+        parameter["name"].lower() in sent
+        and not re.fullmatch(
+            resolve(document, parameter["schema"]).get("pattern", ".*"), sent[parameter["name"].lower()]
+        )
+        for parameter in parameters
+        if parameter["in"] == "header"
+    )
 
 
 def resolve(document: Mapping[str, Any], value: Any) -> Any:

@@ -8,7 +8,7 @@ import yaml
 from schemathesis.core.failures import FailureGroup
 from sqlalchemy import select
 
-from api import users
+from api import tags, users
 from api.database import read, write
 from tests.fuzz import checks, hooks
 from tests.resources import OPERATIONS, RESOURCES, ROOT, refusals_of
@@ -148,8 +148,8 @@ def test_a_delete_that_deletes_nothing_is_found(planted):
     def write_nothing(statement, parameters):
         return read(nothing, parameters)[0] if statement is users._DELETE else write(statement, parameters)
 
-    kept = planted(users, "write", write_nothing, "/users/{user_id}", "DELETE", path_parameters={"user_id": 1})
-    gone = planted(users, "write", write, "/users/{user_id}", "DELETE", path_parameters={"user_id": 1})
+    kept = planted(tags, "write", write_nothing, "/users/{user_id}", "DELETE", path_parameters={"user_id": 1})
+    gone = planted(tags, "write", write, "/users/{user_id}", "DELETE", path_parameters={"user_id": 1})
 
     assert (kept, gone) == ({hooks.NotDeleted}, set())
 
@@ -176,3 +176,47 @@ def test_an_allow_that_is_not_that_of_the_path_is_found(allow, expected):
         found = {type(failure)}
 
     assert found == expected
+
+
+# The preconditions that were sent, status and current tag of the answer, and whether the check finds a fault.
+COMPARED = [
+    ({"If-Match": '"1"'}, "PUT", 412, '"2"', False),
+    ({"If-Match": '"1", "2"'}, "PUT", 412, '"2"', True),
+    ({"If-Match": 'W/"2"'}, "PUT", 412, '"2"', False),
+    ({"If-Match": "*"}, "DELETE", 412, '"2"', True),
+    ({"If-None-Match": '"2"'}, "GET", 304, '"2"', False),
+    ({"if-none-match": '"1", W/"2"'}, "GET", 304, '"2"', False),
+    ({"If-None-Match": "*"}, "GET", 304, '"2"', False),
+    ({"If-None-Match": '"1"'}, "GET", 304, '"2"', True),
+    ({}, "GET", 304, '"2"', True),
+    ({"If-None-Match": '"1"'}, "GET", 200, '"2"', False),
+    ({"If-None-Match": 'W/"2"'}, "GET", 200, '"2"', True),
+    ({"If-None-Match": "*"}, "GET", 200, '"2"', True),
+    ({"If-Match": '"1"'}, "PUT", 200, '"2"', False),  # the tag of the answer is the one after the change
+    ({"If-None-Match": '"1"'}, "GET", 404, None, False),
+]
+
+
+@pytest.mark.parametrize(("sent", "method", "status", "tag", "is_wrong"), COMPARED)
+def test_a_wrong_comparison_of_tags_is_found(sent, method, status, tag, is_wrong):
+    case = SimpleNamespace(headers=sent, method=method, operation=SimpleNamespace(label=method))
+    response = SimpleNamespace(status_code=status, headers={} if tag is None else {"etag": [tag]})
+
+    found = False
+    try:
+        hooks.preconditions_are_compared(None, response, case)
+    except hooks.WrongComparison:
+        found = True
+
+    assert found is is_wrong
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_wrong"), [({}, False), ({"If-Match": "0"}, True), ({"if-match": '"0"'}, False), ({"X": "0"}, False)]
+)
+def test_a_header_that_does_not_match_its_pattern_is_no_valid_data(app, sent, is_wrong):
+    loaded = schemathesis.openapi.from_asgi("/api/openapi.json", app, config=checks.config("fuzzing"))
+
+    case = loaded["/users/{user_id}"]["DELETE"].Case(path_parameters={"user_id": 1}, headers=sent)
+
+    assert hooks._has_a_wrong_header(case) is is_wrong
