@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic import command
@@ -136,6 +137,85 @@ def test_downgrade_reverses_upgrade(engine):
         command.downgrade(config, "base")
 
     assert inspect(engine).get_table_names() == ["alembic_version"]
+
+
+def _to(engine, revision, move=command.upgrade):
+    """Bring the schema to a revision."""
+    with migrations._ALONE[engine.name](connection := engine.connect()):
+        config = migrations._config()
+        config.attributes["connection"] = connection
+        move(config, revision)
+        connection.commit()
+    connection.close()
+
+
+# What version 1.0.0 runs: it names its columns, and knows nothing of the column `version`.
+OLD_STATEMENTS = (
+    "INSERT INTO users (username, email) VALUES (:name, :name) RETURNING users.id, users.username, users.email",
+    "UPDATE users SET email = users.email || '.' WHERE users.username = :name RETURNING users.id, users.email",
+    "SELECT users.id, users.username, users.email FROM users WHERE users.username = :name",
+    "INSERT INTO posts (title, content, user_id) SELECT username, username, id FROM users WHERE username = :name",
+)
+
+
+def test_the_version_is_added_while_the_previous_version_serves(engine):
+    _to(engine, "0001")
+    enough, done = threading.Event(), threading.Event()
+    served = []
+
+    def serve(number):
+        while not done.is_set():
+            name = f"{number}-{len(served)}"
+            with engine.connect() as connection:
+                if engine.name == "sqlite":
+                    connection.exec_driver_sql("PRAGMA busy_timeout = 600000")
+                for statement in OLD_STATEMENTS:
+                    connection.execute(text(statement), {"name": name})
+                    connection.commit()
+            served.append(name)
+            if len(served) > 20:
+                enough.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        running = [threads.submit(serve, number) for number in range(2)]
+        while not enough.wait(0.02) and not any(thread.done() for thread in running):
+            pass
+        before = len(served)
+        _to(engine, "0002")
+        after = len(served)
+        while len(served) < after + 20 and not any(thread.done() for thread in running):
+            pass
+        done.set()
+        for thread in running:
+            thread.result()  # raises what a statement raised
+
+    with engine.connect() as connection:
+        counts = [connection.scalar(text(f"SELECT count(*) FROM {table}")) for table in ("users", "posts")]
+        versions = {*connection.scalars(text("SELECT version FROM users UNION ALL SELECT version FROM posts"))}
+    assert before > 20
+    assert counts == [len(served)] * 2
+    assert versions == {1}
+
+
+def test_the_version_is_taken_away_and_the_rows_are_kept(engine):
+    migrations.upgrade(engine)
+    with engine.begin() as connection:
+        for statement in (OLD_STATEMENTS[0], OLD_STATEMENTS[3]):
+            connection.execute(text(statement), {"name": "ann"})
+        connection.execute(text("UPDATE users SET version = 7"))
+
+    _to(engine, "0001", command.downgrade)
+    with engine.connect() as connection:
+        rows = [connection.execute(text(f"SELECT * FROM {table}")).mappings().one() for table in ("users", "posts")]
+    _to(engine, "0002")
+    with engine.connect() as connection:
+        versions = connection.execute(text("SELECT users.version, posts.version FROM users, posts")).one()
+
+    assert [dict(row) for row in rows] == [
+        {"id": 1, "username": "ann", "email": "ann"},
+        {"id": 1, "title": "ann", "content": "ann", "user_id": 1},
+    ]
+    assert tuple(versions) == (1, 1)
 
 
 def test_pending_revisions_are_reported_without_a_change(engine):
