@@ -19,7 +19,6 @@ from api.database.quick import QuickReads, quick_options
 from api.database.refusals import problem_of
 from api.database.sqlite import DatabaseFile
 from api.database.statements import StatementRunner
-from api.database.waiting import waiting_runners
 from contractapp import in_event_loop
 
 
@@ -62,6 +61,8 @@ def init_app(flask_app: Flask, settings: Settings) -> None:
         quick = StatementRunner(another(quick_options(settings)), is_good=is_good)
         in_loop = SQLiteStatements(reader, GroupCommit(writer), QuickReads(quick, reader))
     elif keep and not settings.is_sqlite:
+        from api.database.waiting import waiting_runners  # imports psycopg
+
         in_loop = PostgreSQLStatements(reader, writer, *waiting_runners(settings, another))
     flask_app.extensions["api.database"] = Runners(reader, writer)
     flask_app.extensions["api.database.loop"] = in_loop
@@ -108,8 +109,9 @@ def read_as_writer(statement: Select[Any], parameters: Parameters) -> Rows:
     It runs on a connection for writes. There are only as many connections for reads as threads that answer reads, and
     the threads keep them: a thread that answers writes could wait for one in vain.
     """
+    fetch = _in_loop().fetch if in_event_loop() else _runners().writer.fetch
     try:
-        return _runners().writer.fetch(statement, parameters)
+        return fetch(statement, parameters)
     except SQLAlchemyError as error:
         raise_problem(error)
 

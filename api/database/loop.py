@@ -5,13 +5,16 @@ the handler waits for the socket of its connection: no thread takes part.
 """
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from api.database.compilation import Parameters, Rows, Statement
 from api.database.group import GroupCommit
 from api.database.quick import QuickReads
 from api.database.statements import Explain, StatementRunner
-from api.database.waiting import WaitingRunner
 from contractapp import in_thread
+
+if TYPE_CHECKING:
+    from api.database.waiting import WaitingRunner  # imports psycopg
 
 
 class ThreadStatements:
@@ -66,7 +69,7 @@ class PostgreSQLStatements(ThreadStatements):
     """Lets the handler wait for its connection. `reader` and `writer` run what needs a thread."""
 
     def __init__(
-        self, reader: StatementRunner, writer: StatementRunner, reads: WaitingRunner, changes: WaitingRunner
+        self, reader: StatementRunner, writer: StatementRunner, reads: "WaitingRunner", changes: "WaitingRunner"
     ) -> None:
         super().__init__(reader, writer)
         self._reads = reads

@@ -14,7 +14,15 @@ MODULES = sorted(LIBRARY.rglob("*.py"))
 
 # What each part may import from the library: only parts further down in this table.
 MAY_IMPORT = {
-    "__init__": {"app", "asgi", "compile", "deferred", "preconditions", "problems", "serve"},  # re-exports all but `deferred`
+    "__init__": {
+        "app",
+        "asgi",
+        "compile",
+        "deferred",
+        "preconditions",
+        "problems",
+        "serve",
+    },  # re-exports all but `deferred`
     "testing": {"app", "compile"},
     "compat": {"compile"},
     "server": {"answers", "problems"},
