@@ -22,7 +22,7 @@ MAY_IMPORT = {
         "preconditions",
         "problems",
         "serve",
-    },  # re-exports all but `deferred`
+    },  # all but `deferred`
     "testing": {"app", "compile"},
     "compat": {"compile"},
     "server": {"answers", "problems"},
