@@ -92,6 +92,8 @@ def test_an_operation_shows_its_description_parameters_examples_and_responses(sw
         response = resolved(reference)
         assert read(row.locator(".response-col_description__inner")) == [text_of(response["description"])]
         assert read(row.locator(".headers tbody td:first-child")) == list(response.get("headers", {}))
+        if "content" not in response:  # a 304
+            continue
         (content,) = response["content"].values()
         examples = examples_of(content)
         assert read(row.locator(".examples-select option")) == [example["summary"] for example in examples.values()]
