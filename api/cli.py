@@ -6,7 +6,7 @@ Modules that take long to import are imported inside the commands that need them
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
+
+
+class _Workers(click.IntRange):
+    """A number of processes, or `auto`."""
+
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else super().convert(value, param, ctx)
 
 
 @click.group()
@@ -24,16 +33,22 @@ def main() -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes to start.")
-def serve(host: str, port: int, workers: int) -> None:
+@click.option(
+    "--workers", default=1, show_default=True, type=_Workers(min=1), help="Processes to start; auto: one for each core."
+)
+def serve(host: str, port: int, workers: int | Literal["auto"]) -> None:
     """Bring the schema up to date, then serve."""
     base = f"http://[{host}]" if ":" in host else f"http://{host}"
     # Said before the imports, which take seconds on a busy machine.
-    click.echo(f"Starting on {base}:{port or '(a free port)'} ({workers} worker{'s' * (workers > 1)})")
+    processes = "a worker for each core" if workers == "auto" else f"{workers} worker{'s' * (workers > 1)}"
+    click.echo(f"Starting on {base}:{port or '(a free port)'} ({processes})")
     with _fatal():
         from api.config import ConfigurationError, Settings
+        from contractapp import server
 
         settings = Settings.from_env()
+        if workers == "auto":
+            workers = 1 if settings.in_memory else server.available_cores()
         if settings.in_memory and workers > 1:
             raise ConfigurationError("A database in memory belongs to one process: use --workers 1.")
         click.echo(f"Database: {_shown(settings.database_url)}")
@@ -47,16 +62,13 @@ def serve(host: str, port: int, workers: int) -> None:
         finally:
             if not settings.in_memory:
                 database.dispose(application.app)
-    from contractapp.server import listen
-    from contractapp.server import serve as run
-
     try:
-        listener = listen(host, port)
+        listener = server.listen(host, port)
     except OSError as error:
         _stop([str(error)])
     address = f"{base}:{listener.getsockname()[1]}"
-    run(
-        application if workers == 1 else "api:create_app",
+    server.serve(
+        application if workers == 1 or server.can_fork() else "api:create_app",
         listener,
         workers=workers,
         log_level=settings.log_level,

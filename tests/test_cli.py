@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
 from api import cli, database, users
-from contractapp import server
+from contractapp import ContractApp, server
 
 UNREACHABLE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -275,6 +275,33 @@ def test_serve_makes_the_schema_and_says_what_it_does_and_where_swagger_ui_is(ru
     ]
     assert (host, listening["workers"]) == ("127.0.0.1", 1)
     assert count(tmp_path, "users") == 0
+
+
+def test_workers_share_one_application_where_processes_can_be_forked(run, monkeypatch, served):
+    run("serve", "--port", "0", "--workers", "2")
+    monkeypatch.setattr(server, "can_fork", lambda: False)
+    run("serve", "--port", "0", "--workers", "2")
+
+    (shared, _), (named, _) = served
+    assert (type(shared), named) == (ContractApp, "api:create_app")
+
+
+def test_auto_stands_for_one_worker_for_each_core(run, monkeypatch, served):
+    monkeypatch.setattr(server, "available_cores", lambda: 3)
+    run("serve", "--port", "0", "--workers", "auto")
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///:memory:")  # belongs to one process
+    run("serve", "--port", "0", "--workers", "auto")
+
+    assert [listening["workers"] for _, listening in served] == [3, 1]
+    database.dispose(served[1][0].app)
+
+
+@pytest.mark.parametrize("given", ["0", "many"])
+def test_an_unreadable_number_of_workers_is_refused(run, served, given):
+    answer = run("serve", "--workers", given)
+
+    assert (answer.exit_code, served) == (2, [])
+    assert f"Invalid value for '--workers': {given}" in answer.output.replace("'many'", "many")
 
 
 def test_serve_keeps_the_schema_it_made_in_memory(run, monkeypatch, served):

@@ -9,25 +9,37 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
+
+# PostgreSQL's name for the connections of the started server.
+APPLICATION_NAME = "started-server"
 
 
 @pytest.fixture(params=[2])
 def server(request, tmp_path):
     """The process of a server, by default with two workers, and its base URL."""
+    with started(f"sqlite:///{tmp_path}/api.db", workers=request.param) as server:
+        yield server
+
+
+@contextmanager
+def started(database_url, *, workers):
+    """A server on this database: its process and its base URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         **os.environ,
-        "DATABASE_URL": f"sqlite:///{tmp_path}/api.db",
+        "DATABASE_URL": database_url,
         "API_SHUTDOWN_TIMEOUT_SECONDS": "3",
+        "PGAPPNAME": APPLICATION_NAME,
         "PYTHONPATH": str(Path.cwd()),
     }
-    command = [sys.executable, "-m", "api", "serve", "--port", str(port), "--workers", str(request.param)]
+    command = [sys.executable, "-m", "api", "serve", "--port", str(port), "--workers", str(workers)]
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     yield process, f"http://127.0.0.1:{port}"
     if process.poll() is None:
@@ -35,9 +47,13 @@ def server(request, tmp_path):
         process.wait()
 
 
-def until_ready(base):
+def until_alive(base):
+    return until_ready(base, "live")
+
+
+def until_ready(base, check="ready"):
     for _ in range(200):
-        with suppress(OSError), urllib.request.urlopen(f"{base}/api/health/ready", timeout=5) as response:
+        with suppress(OSError), urllib.request.urlopen(f"{base}/api/health/{check}", timeout=5) as response:
             return json.load(response)
         time.sleep(0.1)
     raise AssertionError("The server does not answer.")
@@ -115,3 +131,41 @@ def test_workers_end_with_their_parent(server):
             socket.create_connection(("127.0.0.1", port), 1).close()
             time.sleep(0.1)
     assert time.monotonic() < deadline
+
+
+def test_the_process_that_forks_the_workers_has_no_thread_event_loop_or_database(server, tmp_path):
+    process, base = server
+    until_ready(base)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    opened, opened_by_workers = _opened(process.pid), set().union(*map(_opened, workers))
+
+    assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1
+    assert {str(tmp_path / "api.db"), "anon_inode:[eventpoll]"} <= opened_by_workers
+    assert not {str(tmp_path / "api.db"), "anon_inode:[eventpoll]"} & opened
+
+
+def _opened(pid):
+    """What the file descriptors of a process refer to."""
+    return {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def test_workers_are_forked_without_connections_to_postgresql(on_postgresql, database_url):
+    with started(database_url, workers=2) as (process, base):
+        until_alive(base)
+        before = connections(database_url)
+        until_ready(base)
+        after = connections(database_url)
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+    assert (before, after > 0, connections(database_url)) == (0, True, 0)
+
+
+def connections(database_url):
+    """How many connections to the database the started server has."""
+    engine = create_engine(database_url)
+    statement = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
+    with engine.connect() as connection:
+        number = connection.scalar(statement, {"name": APPLICATION_NAME})
+    engine.dispose()
+    return number

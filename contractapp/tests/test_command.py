@@ -24,6 +24,13 @@ def create_app():
     return app
 """
 
+THREADED = """
+from threading import Event, Thread
+
+Thread(target=Event().wait, name="clock", daemon=True).start()
+app = dict
+"""
+
 
 @pytest.fixture
 def serving(tmp_path):
@@ -47,15 +54,14 @@ def get(url):
         return json.load(response)
 
 
-@pytest.mark.parametrize(
-    ("name", "workers"), [("notes:create_app", "1"), ("notes:create_app", "2"), ("ready:app", "1"), ("ready:app", "2")]
-)
+@pytest.mark.parametrize("name", ["notes:create_app", "ready:app"])
+@pytest.mark.parametrize("workers", [["1"], ["2"], ["2", "--preload"], ["auto"], ["auto", "--preload"]])
 def test_an_application_or_a_function_that_returns_one_is_served_by_name(serving, tmp_path, name, workers):
     for file in ("notes.py", "openapi.yaml"):
         (tmp_path / file).write_text((NOTES / file).read_text())
     (tmp_path / "ready.py").write_text("import notes\n\napp = notes.create_app()\n")
 
-    process, base = serving(name, "--workers", workers, folder=tmp_path)
+    process, base = serving(name, "--workers", *workers, folder=tmp_path)
 
     assert get(f"{base}/v1/notes") == []
     process.send_signal(signal.SIGTERM)
@@ -71,6 +77,13 @@ def test_an_application_or_a_function_that_returns_one_is_served_by_name(serving
         (["broken:create_app"], "The handler 'surplus' has no operation in the contract."),
         (["broken:create_app", "--workers", "2"], "The handler 'surplus' has no operation in the contract."),
         (
+            ["threaded:app", "--workers", "2", "--preload"],
+            (
+                "Workers that share an application would lack its thread 'clock': give the application's name, as "
+                "module:name, or start threads later."
+            ),
+        ),
+        (
             ["empty:app", "--host", "192.0.2.1"],
             "Cannot listen on 192.0.2.1, port 8000: Cannot assign requested address.",
         ),
@@ -79,14 +92,15 @@ def test_an_application_or_a_function_that_returns_one_is_served_by_name(serving
 def test_a_sentence_when_serving_cannot_start(tmp_path, arguments, sentence):
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "empty.py").write_text("app = dict")
+    (tmp_path / "threaded.py").write_text(THREADED)
 
     run = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert (run.returncode, run.stdout, run.stderr) == (1, "", f"{sentence}\n")
 
 
-def test_several_workers_need_a_name():
-    from contractapp.server import listen, serve
+def test_an_unreadable_number_of_workers_is_refused(tmp_path):
+    run = subprocess.run([*COMMAND, "a:b", "--workers", "many"], capture_output=True, text=True, check=False)
 
-    with listen("127.0.0.1", 0) as listener, pytest.raises(TypeError, match="as module:name"):
-        serve(lambda: None, listener, workers=2)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.endswith("argument --workers: invalid number value: 'many'\n")

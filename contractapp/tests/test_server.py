@@ -45,15 +45,17 @@ def make():
 if __name__ == "__main__":
     listener = listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
-    workers = int(sys.argv[1])
+    given = app if sys.argv[3] == "shared" else "application:make"
     serve(
-        "application:make",
+        given,
         listener,
-        workers=workers,
+        workers=int(sys.argv[1]),
         shutdown_timeout_seconds=float(sys.argv[2]),
         on_started=lambda: print(len(list(Path().glob("up-*"))), flush=True),
     )
 """
+
+PROCESSES = [(1, "named"), (2, "named"), (2, "shared")]
 
 
 @pytest.fixture
@@ -62,10 +64,10 @@ def start(tmp_path):
     (tmp_path / "application.py").write_text(APPLICATION)
     processes = []
 
-    def start(workers, shutdown_timeout_seconds=60):
+    def start(workers, application="named", shutdown_timeout_seconds=60):
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
-            [sys.executable, "application.py", str(workers), str(shutdown_timeout_seconds)],
+            [sys.executable, "application.py", str(workers), str(shutdown_timeout_seconds), application],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
@@ -147,9 +149,9 @@ def test_it_says_once_that_all_workers_have_started(start, tmp_path, workers):
     assert process.wait(30) == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_new_connections_are_refused_while_requests_in_flight_are_finished(start, tmp_path, workers):
-    process, port = start(workers=workers)
+@pytest.mark.parametrize(("workers", "application"), PROCESSES)
+def test_new_connections_are_refused_while_requests_in_flight_are_finished(start, tmp_path, workers, application):
+    process, port = start(workers, application)
     flight, answers = slow_request(port, tmp_path)
 
     process.send_signal(signal.SIGTERM)
@@ -162,9 +164,9 @@ def test_new_connections_are_refused_while_requests_in_flight_are_finished(start
     assert process.wait(30) == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_503_for_requests_in_flight_at_the_end_of_the_shutdown_timeout(start, tmp_path, workers):
-    process, port = start(workers=workers, shutdown_timeout_seconds=1)
+@pytest.mark.parametrize(("workers", "application"), PROCESSES)
+def test_503_for_requests_in_flight_at_the_end_of_the_shutdown_timeout(start, tmp_path, workers, application):
+    process, port = start(workers, application, shutdown_timeout_seconds=1)
     flight, answers = slow_request(port, tmp_path)
 
     process.send_signal(signal.SIGTERM)

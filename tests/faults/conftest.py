@@ -103,7 +103,7 @@ class Server:
         found = []
         for pid in children:
             with suppress(FileNotFoundError):  # ended meanwhile
-                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(int(pid))
         return found or [self.process.pid]
 

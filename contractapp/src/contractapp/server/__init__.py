@@ -4,5 +4,6 @@ On the command line, `python -m contractapp.server module:name` serves an applic
 """
 
 from contractapp.server.processes import listen, serve
+from contractapp.server.supervisor import available_cores, can_fork
 
-__all__ = ["listen", "serve"]
+__all__ = ["available_cores", "can_fork", "listen", "serve"]

@@ -1,4 +1,4 @@
-"""The processes of the server: one process that serves, or a supervisor and several workers.
+"""The server: a process that serves, or several, which `supervisor` starts.
 
 uvicorn was chosen for correctness and speed (benchmarks/README.md). With `protocol`, it keeps the body of chunked and
 `Upgrade: h2c` requests, and answers bad framing once. It reads a body in 5 µs (Granian: 40 µs), and one worker is one
@@ -12,21 +12,24 @@ import gc
 import inspect
 import logging
 import multiprocessing
-import os
 import signal
 import socket
 import sys
-import time
 from math import ceil
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.importer import import_from_string
-from uvicorn.supervisors import Multiprocess
 
 from contractapp.problems import Problem
 from contractapp.server.protocol import Protocol
+from contractapp.server.supervisor import (
+    Supervisor,
+    follow_parent,
+    grace_seconds,
+    on_stop,
+    require_shareable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
 
 # The length of the kernel's queue of new connections. It is long because the application's own queue answers 503.
 _BACKLOG = 2048
-
-# The time after the shutdown timeout in which a worker must end.
-_GRACE_SECONDS = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -85,8 +85,10 @@ def serve(
         application: An ASGI application, or the name `module:name` of one or of a function without arguments that
             returns one.
         listener: The socket that `listen` returned.
-        workers: The number of processes. Each of several makes its own application, which must then be given by name.
-            A process that dies is replaced.
+        workers: The number of processes; one that dies is replaced. Several processes share an application that is
+            not given by name: they are forked from this process, which must then have no other threads, and the
+            application must have no open connections and no event loop. Of an application that is given by name,
+            each process makes its own.
         log_level: `debug`, `info`, `warning` or `error`, for the root logger.
         request_timeout_seconds: The time in which the head of a request must arrive, and the longest time in which a
             client may read nothing of its response; after either, the connection is closed.
@@ -96,10 +98,12 @@ def serve(
         on_started: Called once, in this process, when requests are answered: with several workers, by all of them.
 
     Raises:
-        TypeError: There are several workers, and the application is not given by name.
+        TypeError: Several workers cannot share the application: this system cannot fork safely (Windows, macOS), or
+            this process has other threads.
     """
-    if workers > 1 and not isinstance(application, str):
-        raise TypeError("Several workers each make an application: name it, or the function that does, as module:name.")
+    is_shared = workers > 1 and not isinstance(application, str)
+    if is_shared:
+        require_shareable()
     config = _Config(
         application,
         workers=workers,
@@ -116,17 +120,19 @@ def serve(
     )
     config.timeout_seconds = request_timeout_seconds
     config.problem_body = problem_body
+    if is_shared:
+        config.load()
     if workers > 1:
-        _Supervisor(config, [listener], on_started).run()
+        Supervisor(config, [listener], on_started).run()
         return
     try:
-        _Server(config, on_started).run([listener])
+        Server(config, on_started).run([listener])
     finally:
-        _on_stop(signal.SIG_IGN)  # a second signal during the shutdown must not change the exit status
+        on_stop(signal.SIG_IGN)  # a second signal during the shutdown must not change the exit status
 
 
 class _Config(uvicorn.Config):
-    """Sets up logging and signals, and makes the application; uvicorn uses it first in every process."""
+    """Sets up logging and signals, and makes the application, in each process that is not forked."""
 
     timeout_seconds: float
     problem_body: ProblemBody
@@ -139,7 +145,7 @@ class _Config(uvicorn.Config):
         server.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # below, it logs every start and stop
         server.addFilter(_is_not_cancellation)
         # For signals that arrive before uvicorn handles them, and for the one that it raises again after it stopped.
-        _on_stop(lambda *_: sys.exit(0))
+        on_stop(lambda *_: sys.exit(0))
 
     def load_app(self) -> Any:
         loaded = super().load_app()
@@ -147,57 +153,18 @@ class _Config(uvicorn.Config):
         return loaded
 
     def load(self) -> None:
-        """Make the application, in the process that serves it."""
+        """Make the application, in the process that serves it or whose forks serve it."""
         parent = multiprocessing.parent_process()
         if self.workers > 1 and parent is not None:
-            grace = (self.timeout_graceful_shutdown or 0) + _GRACE_SECONDS
-            Thread(target=_follow_parent, args=(parent, grace), daemon=True).start()
+            follow_parent(parent.join, grace_seconds(self))
         super().load()
         Protocol.timeout_seconds = self.timeout_seconds
         Protocol.respond_at_once = getattr(self.loaded_app, "respond_at_once", None)
         Protocol.problem_body = staticmethod(self.problem_body)  # a function, not a method
+        self.get_loop_factory()  # imports the event loop's module, before any fork
         gc.collect()
-        gc.freeze()  # all objects that exist now live as long as the process: later collections skip them
-
-
-class _Server(uvicorn.Server):
-    """Serves in this process."""
-
-    def __init__(self, config: _Config, on_started: Callable[[], object]) -> None:
-        super().__init__(config)
-        self._on_started = on_started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_started()
-
-
-class _Supervisor(Multiprocess):
-    """Starts and stops the workers, and replaces those that die."""
-
-    def __init__(self, config: _Config, sockets: list[socket.socket], on_started: Callable[[], object]) -> None:
-        super().__init__(config, sockets)
-        self._on_started: Callable[[], object] | None = on_started
-
-    def keep_subprocess_alive(self) -> None:
-        super().keep_subprocess_alive()
-        if self._on_started and all(process.is_ready() for process in self.processes):
-            self._on_started()
-            self._on_started = None
-
-    def terminate_all(self) -> None:
-        for listener in self.sockets:
-            listener.close()  # otherwise the kernel would still accept connections, which no worker serves
-        super().terminate_all()
-
-    def join_all(self) -> None:
-        deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + _GRACE_SECONDS
-        for process in self.processes:
-            process.process.join(max(0.0, deadline - time.monotonic()))
-            if process.exitcode is None:  # still running
-                process.kill()
-        super().join_all()
+        gc.freeze()  # all objects that exist now live as long as the process: later collections skip them,
+        # and so do not write to the memory that forked workers share
 
 
 def _is_application(loaded: Any) -> bool:
@@ -205,19 +172,6 @@ def _is_application(loaded: Any) -> bool:
     return inspect.iscoroutinefunction(loaded) or inspect.iscoroutinefunction(getattr(loaded, "__call__", None))  # noqa: B004
 
 
-def _on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handler)
-
-
 def _is_not_cancellation(record: logging.LogRecord) -> bool:
     """False for the traceback of a request that uvicorn cancelled; uvicorn logs the cancellation in another line."""
     return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
-
-
-def _follow_parent(parent: multiprocessing.process.BaseProcess, grace_seconds: float) -> None:
-    """End a worker whose parent was killed: no process would stop it, and it would occupy the port."""
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace_seconds)
-    os._exit(1)
