@@ -28,9 +28,11 @@ async def app(scope, receive, send):
             await asyncio.sleep(Path("slow-start").exists())
             Path(f"up-{os.getpid()}").touch()
             await send({"type": f"lifespan.{kind}.complete"})
+        Path(f"ended-{os.getpid()}").touch()
         return
     if scope["path"] == "/slow":
-        Path("begun").touch()
+        Path("starting").write_text(str(os.getpid()))
+        Path("starting").rename("begun")
         while not Path("gate").exists():
             await asyncio.sleep(0.02)
     body = json.dumps({"client": scope["client"][0], "scheme": scope["scheme"]}).encode()
@@ -72,6 +74,7 @@ def start(tmp_path):
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a new process group, which can be signalled as a terminal does
         )
         processes.append(process)
         port = int(process.stdout.readline())
@@ -174,3 +177,20 @@ def test_503_for_requests_in_flight_at_the_end_of_the_shutdown_timeout(start, tm
 
     assert answers == [503]
     assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(("workers", "application"), PROCESSES)
+def test_a_second_interrupt_ends_the_lifespan_without_waiting_for_requests(start, tmp_path, workers, application):
+    process, port = start(workers, application)
+    flight, answers = slow_request(port, tmp_path)
+
+    os.killpg(process.pid, signal.SIGINT)
+    assert soon(lambda: is_refused(port))
+    while process.poll() is None:  # the first may come before the server has seen the signal above
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    flight.join()
+
+    assert (process.returncode, answers) == (0, [503])
+    assert (tmp_path / f"ended-{(tmp_path / 'begun').read_text()}").exists()

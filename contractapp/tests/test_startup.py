@@ -202,3 +202,15 @@ def test_a_file_is_read_and_served(tmp_path, ask):
     )
 
     assert ask(start(path, {"a": lambda: "read"}), "GET", "/a").json() == "read"
+
+
+def test_the_middleware_stack_can_be_built_before_the_first_request(contract):
+    app = start(contract(paths(one={})), {"one": dict})
+    before = app.middleware.middleware_stack
+    app.build()
+    built = app.middleware.middleware_stack
+    status = app.test_client().get("/one").status_code
+
+    assert (before, status) == (None, 200)
+    assert built is not None
+    assert app.middleware.middleware_stack is built

@@ -21,19 +21,26 @@ import json, os, sys
 
 from contractapp.server import listen, serve
 
-made_by = os.getpid()
+
+class Application:
+    def __init__(self):
+        self.seen = {"made_by": os.getpid()}
+
+    def build(self):  # as in `ContractApp`
+        self.seen["built_by"] = os.getpid()
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            for kind in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{kind}.complete"})
+            return
+        body = json.dumps({**self.seen, "answered_by": os.getpid()}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
 
 
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        for kind in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{kind}.complete"})
-        return
-    body = json.dumps({"made_by": made_by, "answered_by": os.getpid()}).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
-    await send({"type": "http.response.body", "body": body})
-
+app = Application()
 
 if __name__ == "__main__":
     listener = listen("127.0.0.1", 0)
@@ -114,7 +121,7 @@ def test_workers_share_an_application(start):
 
     answer = server.ask()
 
-    assert answer["made_by"] == server.process.pid
+    assert answer["made_by"] == answer["built_by"] == server.process.pid
     assert answer["answered_by"] in server.workers()
     assert len(server.workers()) == 3
 
@@ -124,7 +131,7 @@ def test_each_worker_makes_its_own_application_of_a_name(start):
 
     answer = server.ask()
 
-    assert answer["made_by"] == answer["answered_by"]
+    assert answer["made_by"] == answer["built_by"] == answer["answered_by"]
     assert answer["answered_by"] in server.workers()
 
 

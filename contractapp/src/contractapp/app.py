@@ -110,9 +110,7 @@ class ContractApp(connexion.FlaskApp):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if not self._is_built:
-            with self._building:  # the first requests may come from event loops in several threads
-                build_stack(self)
-                self._is_built = True
+            self.build()
         await self.middleware(scope, receive, send)
 
     def respond_at_once(self, scope: Scope, content: bytes) -> Answer | ASGIApp | None:
@@ -129,6 +127,12 @@ class ContractApp(connexion.FlaskApp):
             return None
         scope["app"] = self.middleware  # as Connexion does
         return self._respond(scope, content)
+
+    def build(self) -> None:
+        """Build the middleware stack now. Otherwise the first request does so: in each process that a server forked."""
+        with self._building:  # the first requests may come from event loops in several threads
+            build_stack(self)
+            self._is_built = True
 
     @property
     def contracts(self) -> Sequence[tuple[str, Mapping[str, Any]]]:

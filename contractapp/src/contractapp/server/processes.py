@@ -24,6 +24,7 @@ from uvicorn.importer import import_from_string
 from contractapp.problems import Problem
 from contractapp.server.protocol import Protocol
 from contractapp.server.supervisor import (
+    Server,
     Supervisor,
     follow_parent,
     grace_seconds,
@@ -160,6 +161,8 @@ class _Config(uvicorn.Config):
         super().load()
         Protocol.timeout_seconds = self.timeout_seconds
         Protocol.respond_at_once = getattr(self.loaded_app, "respond_at_once", None)
+        if Protocol.respond_at_once is not None:  # a `ContractApp`
+            self.loaded_app.build()
         Protocol.problem_body = staticmethod(self.problem_body)  # a function, not a method
         self.get_loop_factory()  # imports the event loop's module, before any fork
         gc.collect()

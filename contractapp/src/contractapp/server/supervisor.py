@@ -17,13 +17,12 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from uvicorn.supervisors import Multiprocess, multiprocess
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-
-    import uvicorn
 
 # The time after the shutdown timeout in which a worker must end.
 _GRACE_SECONDS = 1.0
@@ -80,15 +79,50 @@ def on_stop(handler: Callable[..., Any] | signal.Handlers) -> None:
         signal.signal(number, handler)
 
 
+class Server(uvicorn.Server):
+    """A server that ends the application's lifespan also after a second SIGINT, which makes uvicorn 0.54 skip it."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], object] = int) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; report it."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; at the second SIGINT, without waiting for the requests in flight."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
+
+class _Worker(multiprocess.Process):
+    """A worker as uvicorn's supervisor sees it. uvicorn 0.54 always spawns it."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], *, supervisor: Supervisor) -> None:
+        super().__init__(config, sockets)
+        if config.loaded:
+            run = partial(supervisor.run_forked, self.target, sockets)
+            self.process = multiprocessing.get_context("fork").Process(target=run)  # type: ignore[assignment]
+
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = Server(self.config)
+        return self._server
+
+
 class Supervisor(Multiprocess):
     """The supervisor of `config.workers` workers, which serve the listeners."""
 
     def __init__(self, config: uvicorn.Config, listeners: list[socket.socket]) -> None:
         super().__init__(config, listeners)
-        if config.loaded:
-            # uvicorn 0.54 always spawns; `test_workers_share_an_application` fails if it no longer calls this.
-            multiprocess.get_subprocess = self._forked  # type: ignore[assignment,attr-defined]
-            self._lifeline = os.pipe()  # the supervisor alone keeps the end for writing, which is closed when it ends
+        self._lifeline = os.pipe()  # the supervisor alone keeps the end for writing, which is closed when it ends
+        # uvicorn has no other way to choose the class; `test_workers_share_an_application` fails if it is not used.
+        multiprocess.Process = partial(_Worker, supervisor=self)  # type: ignore[assignment,misc]
 
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that died; report when all have started."""
@@ -112,12 +146,8 @@ class Supervisor(Multiprocess):
                 process.kill()
         super().join_all()
 
-    def _forked(
-        self, _config: uvicorn.Config, target: Callable[..., None], sockets: list[socket.socket]
-    ) -> multiprocessing.process.BaseProcess:
-        return multiprocessing.get_context("fork").Process(target=self._run_worker, args=(target, sockets))
-
-    def _run_worker(self, target: Callable[..., None], sockets: list[socket.socket]) -> None:
+    def run_forked(self, target: Callable[..., None], sockets: list[socket.socket]) -> None:
+        """Run a worker that was forked from this process."""
         for number in multiprocess.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         on_stop(lambda *_: sys.exit(0))
