@@ -123,11 +123,11 @@ def serve(
     config.problem_body = problem_body
     if is_shared:
         config.load()
-    if workers > 1:
-        Supervisor(config, [listener], on_started).run()
-        return
     try:
-        Server(config, on_started).run([listener])
+        if workers > 1:
+            Supervisor(config, [listener], on_started).run()
+        else:
+            Server(config, on_started).run([listener])
     finally:
         on_stop(signal.SIG_IGN)  # a second signal during the shutdown must not change the exit status
 

@@ -118,8 +118,11 @@ class _Worker(multiprocess.Process):
 class Supervisor(Multiprocess):
     """The supervisor of `config.workers` workers, which serve the listeners."""
 
-    def __init__(self, config: uvicorn.Config, listeners: list[socket.socket]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listeners: list[socket.socket], on_started: Callable[[], object] = int
+    ) -> None:
         super().__init__(config, listeners)
+        self._on_started: Callable[[], object] | None = on_started
         self._lifeline = os.pipe()  # the supervisor alone keeps the end for writing, which is closed when it ends
         # uvicorn has no other way to choose the class; `test_workers_share_an_application` fails if it is not used.
         multiprocess.Process = partial(_Worker, supervisor=self)  # type: ignore[assignment,misc]
