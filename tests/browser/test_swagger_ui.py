@@ -274,14 +274,26 @@ def test_behind_a_proxy_the_contract_says_where_it_is_served(visit, proxied):
     assert served["servers"] == [{"url": f"{PREFIX}/api"}]
 
 
-def test_the_picture_of_the_readme_is_small(visit, server, request, tmp_path: Path):
-    swagger = visit(server, viewport={"width": 960, "height": 800}, device_scale_factor=2)
+def test_the_picture_of_the_readme_shows_a_request_being_tried(visit, server, request, tmp_path: Path):
+    swagger = visit(server, viewport={"width": 860, "height": 1000}, device_scale_factor=2)
     picture = (ROOT / "docs" / "images" if request.config.getoption("--screenshot") else tmp_path) / "swagger-ui.png"
+    user = {"username": "ada", "email": "ada.lovelace@example.com"}
 
-    # The operations under their tags, without the prose before them and the schemas after, in a margin.
-    box = swagger.page.locator(":has(> span > .opblock-tag-section)").bounding_box()
-    clip = {"x": box["x"] - 24, "y": box["y"], "width": box["width"] + 48, "height": box["height"] + 8}
+    shown = swagger.expand("create_user")
+    shown.get_by_role("button", name="Try it out").click()
+    editor = shown.locator("textarea.body-param__text")
+    editor.fill(orjson.dumps(user, option=orjson.OPT_INDENT_2).decode())
+    editor.evaluate("editor => { editor.style.minHeight = 0; editor.style.height = '80px'; }")
+    shown.get_by_role("button", name="Execute").click()
+    answer = swagger.shown(shown)
+    # From the operation to its answer, without the responses that the contract documents.
+    box, end = shown.bounding_box(), shown.locator(".live-responses-table .response").bounding_box()
+    top = box["y"] + swagger.page.evaluate("scrollY")
+    height = end["y"] + end["height"] - box["y"]
+    clip = {"x": box["x"] - 8, "y": top - 8, "width": box["width"] + 16, "height": height + 8}
     swagger.page.screenshot(path=picture, full_page=True, clip=clip, animations="disabled")
 
+    assert (answer.status, answer.body) == (201, {"id": answer.body["id"], **user})
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert 20_000 < picture.stat().st_size < 300_000
+    swagger.page.request.delete(f"{server}{answer.headers['location']}")
