@@ -275,7 +275,7 @@ def test_behind_a_proxy_the_contract_says_where_it_is_served(visit, proxied):
 
 
 def test_the_picture_of_the_readme_shows_a_request_being_tried(visit, server, request, tmp_path: Path):
-    swagger = visit(server, viewport={"width": 860, "height": 1000}, device_scale_factor=2)
+    swagger = visit(server, viewport={"width": 960, "height": 1000}, device_scale_factor=2)
     picture = (ROOT / "docs" / "images" if request.config.getoption("--screenshot") else tmp_path) / "swagger-ui.png"
     user = {"username": "ada", "email": "ada.lovelace@example.com"}
 
@@ -286,10 +286,10 @@ def test_the_picture_of_the_readme_shows_a_request_being_tried(visit, server, re
     editor.evaluate("editor => { editor.style.minHeight = 0; editor.style.height = '80px'; }")
     shown.get_by_role("button", name="Execute").click()
     answer = swagger.shown(shown)
-    # From the operation to its answer, without the responses that the contract documents.
-    box, end = shown.bounding_box(), shown.locator(".live-responses-table .response").bounding_box()
+    # From the operation to the body of its answer.
+    box, end = shown.bounding_box(), shown.locator(".live-responses-table .highlight-code").bounding_box()
     top = box["y"] + swagger.page.evaluate("scrollY")
-    height = end["y"] + end["height"] - box["y"]
+    height = end["y"] + end["height"] - box["y"] + 8
     clip = {"x": box["x"] - 8, "y": top - 8, "width": box["width"] + 16, "height": height + 8}
     swagger.page.screenshot(path=picture, full_page=True, clip=clip, animations="disabled")
 
