@@ -113,9 +113,9 @@ public class Scenario {
         OUT.println("created " + user.getId() + " " + user.getUsername() + " " + user.getEmail() + " "
             + created.getHeaders().get("location").get(0));
         Long id = user.getId();
-        user = users.getUser(id);
+        user = users.getUser(id, null);
         OUT.println("read " + user.getId() + " " + user.getUsername() + " " + user.getEmail());
-        user = users.updateUser(id, new UserChanges().email("zoe@example.org"));
+        user = users.updateUser(id, new UserChanges().email("zoe@example.org"), null);
         OUT.println("changed " + user.getId() + " " + user.getUsername() + " " + user.getEmail());
 
         OUT.println(said(USER, () -> users.createUser(new NewUser().username("").email("zoe"))));
@@ -129,14 +129,14 @@ public class Scenario {
             posts.createPost(new NewPost().title("Post " + number).content("Content " + number).userId(id));
         }
         OUT.println("pages " + pages(posts, id));
-        Post post = posts.getPost(5L);
+        Post post = posts.getPost(5L, null);
         OUT.println("post " + post.getId() + " " + post.getTitle() + " by " + post.getAuthor().getUsername());
-        post = posts.updatePost(5L, new PostChanges().title("Last"));
+        post = posts.updatePost(5L, new PostChanges().title("Last"), null);
         OUT.println("changed " + post.getId() + " " + post.getTitle());
-        OUT.println("deleted " + posts.deletePost(5L).getMessage());
-        OUT.println(said(POST, () -> posts.getPost(5L)));
-        OUT.println("deleted " + users.deleteUser(id).getMessage());
-        OUT.println(said(USER, () -> users.getUser(id)));
+        OUT.println("deleted " + posts.deletePost(5L, null).getMessage());
+        OUT.println(said(POST, () -> posts.getPost(5L, null)));
+        OUT.println("deleted " + users.deleteUser(id, null).getMessage());
+        OUT.println(said(USER, () -> users.getUser(id, null)));
         OUT.println("pages " + pages(posts, id));
         Health health = new HealthApi().getLiveness();
         check(health.getStatus() == Health.StatusEnum.OK);
