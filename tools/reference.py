@@ -21,7 +21,8 @@ MODULES: dict[str, tuple[str, ...] | None] = {
         *("ContractApp", "Workers", "ContractError"),
         *("Problem", "Fault", "InvalidRequest", "NotFound", "MethodNotAllowed", "RequestTimeout", "ContentTooLarge"),
         *("PreconditionFailed", "PreconditionRequired", "UnsupportedMediaType", "InternalError", "Unavailable"),
-        *("EntityTags", "cors", "trusted_proxies"),
+        *("EntityTags", "IdempotencyStore", "Claim", "Remembered", "IdempotencyKeyReused", "IdempotencyKeyInUse"),
+        *("cors", "trusted_proxies"),
     ),
     "contractapp.server": None,
     "contractapp.compat": None,
@@ -33,6 +34,8 @@ MODULES: dict[str, tuple[str, ...] | None] = {
 METHODS = {
     "ContractApp": ("add_api", "add_error_handler"),
     "Problem": ("body",),
+    "IdempotencyStore": ("claim",),
+    "Claim": ("first", "remember"),
     "EntityTags": ("parse", "strong", "match_strongly", "match_weakly"),
     "Reply": ("header", "json", "faults"),
 }

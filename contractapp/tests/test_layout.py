@@ -14,23 +14,17 @@ MODULES = sorted(LIBRARY.rglob("*.py"))
 
 # What each part may import from the library: only parts further down in this table.
 MAY_IMPORT = {
-    "__init__": {
-        "app",
-        "asgi",
-        "compile",
-        "deferred",
-        "preconditions",
-        "problems",
-        "serve",
-    },  # all but `deferred`
+    # Re-exports all but `deferred`.
+    "__init__": {"app", "asgi", "compile", "deferred", "idempotency", "preconditions", "problems", "serve"},
     "testing": {"app", "compile"},
     "compat": {"compile"},
     "server": {"answers", "problems"},
-    "app": {"answers", "asgi", "compile", "problems", "serve"},
-    "serve": {"answers", "asgi", "compile", "problems"},
+    "app": {"answers", "asgi", "compile", "idempotency", "problems", "serve"},
+    "serve": {"answers", "asgi", "compile", "idempotency", "problems"},
     "asgi": {"answers", "compile", "preconditions", "problems"},
-    "compile": {"answers", "preconditions", "problems"},
+    "compile": {"answers", "idempotency", "preconditions", "problems"},
     "preconditions": {"problems"},
+    "idempotency": {"answers", "problems"},
     "answers": {"problems"},
     "problems": set(),
     "deferred": set(),

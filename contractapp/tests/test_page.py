@@ -20,7 +20,7 @@ from contractapp.testing import ledger
 FOLDER = Path(__file__).parent.parent
 TEXT = (FOLDER / "README.md").read_text()
 PROJECT = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
-PYTHON = ("hello", "preconditions", "problems", "serving", "public")
+PYTHON = ("hello", "preconditions", "orders", "problems", "serving", "public")
 
 
 def blocks(language):
@@ -124,6 +124,31 @@ def test_the_example_of_preconditions_loses_no_change(folder, ask, contract):
     assert ask(app, "GET", "/notes/1", [("If-None-Match", stale.header("etag"))]).status == 304
     assert ask(app, "PUT", "/notes/1", json_and, b'{"text": "d"}').status == 200
     assert ask(app, "PUT", "/notes/2", json_and, b'{"text": "d"}').status == 404
+
+
+def test_the_example_of_idempotency_keys_creates_one_order(folder, ask, contract):
+    import orders
+
+    header = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}}
+    operation = {
+        "operationId": "create_order",
+        "parameters": [header],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+    }
+    app = ContractApp("api", idempotency_store=orders.Store())
+    app.add_api(contract({"/orders": {"post": operation}}), handlers={"create_order": orders.create_order})
+
+    def order(item, key):
+        headers = [("Content-Type", "application/json"), ("Idempotency-Key", key)]
+        return ask(app, "POST", "/orders", headers, json.dumps(item).encode())
+
+    first, again, other = order({"item": "a"}, "1"), order({"item": "a"}, "1"), order({"item": "a"}, "2")
+    failed, reused = order({}, "3"), order({"item": "b"}, "1")
+
+    assert (first.status, first.json(), again, other.json()) == (201, {"id": 1}, first, {"id": 2})
+    assert (failed.status, reused.status) == (500, 422)
+    assert orders.database.execute("SELECT item FROM orders").fetchall() == [("a",), ("a",)]
+    assert order({"item": "c"}, "3").json() == {"id": 3}
 
 
 def test_the_layers_work_around_the_application(folder, ask):

@@ -178,9 +178,11 @@ HEADERS = Headers(
 )
 def test_headers_are_checked_except_reserved_ones(headers, expected):
     faults = []
-    HEADERS.check(headers, faults)
+    arguments = {}
+    HEADERS.read(headers, arguments, faults)
 
     assert [tuple(fault) for fault in faults] == expected
+    assert arguments == {}  # as in Connexion
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from contractapp.asgi.cors import cors as cors
     from contractapp.asgi.proxies import trusted_proxies as trusted_proxies
     from contractapp.compile.document import ContractError as ContractError
+    from contractapp.idempotency import Claim as Claim
+    from contractapp.idempotency import IdempotencyStore as IdempotencyStore
+    from contractapp.idempotency import Remembered as Remembered
     from contractapp.preconditions import EntityTags as EntityTags
     from contractapp.problems import ContentTooLarge as ContentTooLarge
     from contractapp.problems import Fault as Fault
+    from contractapp.problems import IdempotencyKeyInUse as IdempotencyKeyInUse
+    from contractapp.problems import IdempotencyKeyReused as IdempotencyKeyReused
     from contractapp.problems import InternalError as InternalError
     from contractapp.problems import InvalidRequest as InvalidRequest
     from contractapp.problems import MethodNotAllowed as MethodNotAllowed
@@ -40,11 +45,13 @@ _MODULES = {
     "cors": "contractapp.asgi.cors",
     "trusted_proxies": "contractapp.asgi.proxies",
     "EntityTags": "contractapp.preconditions",
+    **dict.fromkeys(("Claim", "IdempotencyStore", "Remembered"), "contractapp.idempotency"),
     **dict.fromkeys(
         (
             *("Problem", "Fault", "InvalidRequest", "NotFound", "MethodNotAllowed", "RequestTimeout"),
             *("PreconditionFailed", "PreconditionRequired"),
             *("ContentTooLarge", "UnsupportedMediaType", "Unavailable", "InternalError"),
+            *("IdempotencyKeyInUse", "IdempotencyKeyReused"),
         ),
         "contractapp.problems",
     ),

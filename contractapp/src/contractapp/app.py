@@ -20,6 +20,7 @@ from contractapp.asgi.documentation import Documentation
 from contractapp.compile.document import ContractError
 from contractapp.compile.preconditions import require_if_match
 from contractapp.compile.routes import Routes
+from contractapp.idempotency import IdempotencyStore
 from contractapp.problems import MEDIA_TYPE, InternalError, Problem
 from contractapp.serve.connexion import (
     DEFAULT_MIDDLEWARES,
@@ -59,6 +60,8 @@ class ContractApp(connexion.FlaskApp):
         require_if_match: Whether operations that document a 428 require `If-Match`, if their contract has it as an
             optional header parameter. The published contract says that it is required.
         landing: A path that redirects to Swagger UI, such as `/`.
+        idempotency_store: Remembers the answers to requests with a key, for every operation that declares the header
+            parameter `Idempotency-Key`. Without a store, the header is checked like any other.
         problem_body: A function from a `Problem` to the members of its JSON object; by default `Problem.body`.
         middlewares: As in Connexion. Compiled operations are used only if no middleware of your own comes after
             Connexion's `ExceptionMiddleware`.
@@ -78,6 +81,7 @@ class ContractApp(connexion.FlaskApp):
         max_body_bytes: int = MAX_BODY_BYTES,
         require_if_match: bool = False,
         landing: str | None = None,
+        idempotency_store: IdempotencyStore | None = None,
         problem_body: ProblemBody = Problem.body,
         middlewares: list[Any] | None = None,
         swagger_ui_options: SwaggerUIOptions | None = None,
@@ -95,6 +99,7 @@ class ContractApp(connexion.FlaskApp):
         self._max_body_bytes = max_body_bytes
         self._require_if_match = require_if_match
         self._landing = landing
+        self._idempotency_store = idempotency_store
         self._problem_body = problem_body
         self._is_built = False
         self._building = Lock()
@@ -193,6 +198,7 @@ class ContractApp(connexion.FlaskApp):
             handlers=handlers,
             fallback=lambda data: self.app.json.dumps(data).encode(),
             problem_body=self._problem_body,
+            idempotency_store=self._idempotency_store,
             **added.options,
         )
         if api.faults:
@@ -219,6 +225,8 @@ class ContractApp(connexion.FlaskApp):
         """The contract's layer around `app`. Connexion calls this after all APIs were added, to build its stack."""
         has_wsgi_middleware = wsgi_application(self) is not self._flask_wsgi_app
         if has_wsgi_middleware or not is_stock_behind(self, self._contract_middleware):
+            if self._idempotency_store is not None:
+                raise ContractError(["Other middleware follows the contract's: Idempotency-Key cannot work."])
             logger.warning("Other middleware follows the contract's: every operation is left to stock Connexion.")
             for added, swagger_ui_options in self._published:
                 added.serve_swagger_ui(swagger_ui_options)

@@ -194,6 +194,29 @@ class Unavailable(Problem):
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
 
 
+class IdempotencyKeyReused(Problem):
+    """422: the key was sent before with another request (draft-ietf-httpapi-idempotency-key-header-07, section 2.7)."""
+
+    status = 422
+    type = "urn:problem:idempotency-key-reused"
+    title = "Idempotency key reused"
+    default_detail = "The Idempotency-Key was sent before with another request; a new request takes a new key."
+
+
+class IdempotencyKeyInUse(Problem):
+    """409: another request with this key is still being carried out (the same draft, section 2.7).
+
+    Args:
+        retry_after_seconds: The time after which to try again: the value of the header `Retry-After`.
+    """
+
+    status = 409
+    default_detail = "Another request with this Idempotency-Key is still being carried out. Try again shortly."
+
+    def __init__(self, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(headers={"Retry-After": str(retry_after_seconds)})
+
+
 class InternalError(Problem):
     """500: an unexpected error, which is described in the log and not in the response (RFC 9110, section 15.6.1)."""
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from contractapp.answers import Answer, ProblemBody
+from contractapp.compile import keys
 from contractapp.compile.body import Entity, RequestBody, entity_of
 from contractapp.compile.document import Unsupported, resolve
 from contractapp.compile.parameters import MISSING, Headers, Parameter, Query, is_parameter
 from contractapp.compile.preconditions import ON_GET, PreconditionHeaders
 from contractapp.compile.response import Responses
 from contractapp.compile.schema import Validator
+from contractapp.idempotency import IdempotencyStore
 from contractapp.problems import Fault, InvalidRequest
 
 # The argument in which Connexion passes its own context, which is not a parameter of the contract.
@@ -36,11 +38,13 @@ class CompiledOperation:
         validate_responses: bool,
         fallback: Callable[[Any], bytes],
         problem_body: ProblemBody,
+        base_path: str = "",
+        idempotency_store: IdempotencyStore | None = None,
     ) -> None:
         """Compile the operation at `path` and `method` (in lower case) of the document.
 
         `argument_name` converts the name of a parameter to the name of the handler's argument. `fallback` serialises
-        the values that orjson cannot.
+        the values that orjson cannot. Without a store, `Idempotency-Key` is a header parameter like any other.
         """
         self.name = name
         self.method = method.upper()
@@ -51,7 +55,12 @@ class CompiledOperation:
         if definition.get("servers") or path_item.get("servers"):
             raise Unsupported("servers of its own")
         self._argument_name = argument_name
-        parameters = _parameters(path_item, definition, document)
+        parameters = _parameters(path_item, definition, document, with_key=idempotency_store is not None)
+        self.answer: keys.Answering = self._answer
+        self._missing_statuses: list[str] = []
+        if idempotency_store is not None and any(isinstance(parameter, keys.Key) for parameter in parameters):
+            self._missing_statuses = keys.missing_statuses(definition.get("responses", {}))
+            self.answer = keys.once(self._answer, idempotency_store, f"{self.method} {base_path}{path}")
         self._compile_preconditions(parameters, definition)
         self._compile_parameters(path, parameters, strict=strict)
         self.body: RequestBody | None = None
@@ -93,7 +102,7 @@ class CompiledOperation:
                 if argument_name is not None:
                     arguments[argument_name] = value
         if self._headers.parameters:
-            self._headers.check(headers, faults)
+            self._headers.read(headers, arguments, faults)
         preconditions = self._preconditions.read(headers, faults) if self._preconditions is not None else None
         if self.body is not None and content is not None:
             value = self.body.read(content, validator, faults)
@@ -105,7 +114,7 @@ class CompiledOperation:
             self._preconditions.bind(preconditions, arguments)
         return arguments
 
-    def answer(self, arguments: dict[str, Any], path: str) -> Answer:
+    def _answer(self, arguments: dict[str, Any], path: str) -> Answer:
         """Call the handler with the arguments that `bind` returned; the answer for its result.
 
         `path` is that of the request.
@@ -146,6 +155,13 @@ class CompiledOperation:
         body = self._argument_name(body)
         self._body_argument = body if self.body and (takes_any or body in signature.parameters) else None
 
+    def key_faults(self) -> list[str]:
+        """One sentence for each status that comes with `Idempotency-Key` and is not in the contract."""
+        return [
+            f"{self.name}: an operation with the parameter Idempotency-Key needs the response {status}."
+            for status in self._missing_statuses
+        ]
+
     def signature_faults(self) -> list[str]:
         """One sentence for each argument of the handler that does not match the contract."""
         given = {argument for argument, _ in self._path}
@@ -181,13 +197,16 @@ class CompiledOperation:
 
 
 def _parameters(
-    path_item: Mapping[str, Any], definition: Mapping[str, Any], document: Mapping[str, Any]
+    path_item: Mapping[str, Any], definition: Mapping[str, Any], document: Mapping[str, Any], *, with_key: bool
 ) -> list[Parameter]:
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     for item in (*path_item.get("parameters", ()), *definition.get("parameters", ())):
         parameter = resolve(document, item)
         found[parameter["in"], parameter["name"]] = parameter
-    return [Parameter(parameter, document) for parameter in found.values()]
+    return [
+        keys.Key(parameter, document) if with_key and keys.is_key(parameter) else Parameter(parameter, document)
+        for parameter in found.values()
+    ]
 
 
 def _refuse_unknown(path: str, method: str, function: Callable[..., Any], security: object) -> None:

@@ -27,7 +27,12 @@ def is_parameter(segment: str) -> bool:
 
 
 class Parameter:
-    """A compiled parameter: decodes its text by type, then checks the value with its schema."""
+    """A compiled parameter: decodes its text by type, then checks the value with its schema.
+
+    A header is an argument of the handler only if `argument` has a name for it.
+    """
+
+    argument: str | None = None
 
     def __init__(self, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
         self.name: str = definition["name"]
@@ -106,16 +111,19 @@ class Query:
 
 
 class Headers:
-    """All header parameters of an operation: checked, but not passed to the handler (as in Connexion)."""
+    """All header parameters of an operation: checked, but in general not passed to the handler (as in Connexion)."""
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self.parameters = {p.name.lower().encode(): p for p in parameters if p.name.lower() not in _RESERVED_HEADERS}
 
-    def check(self, headers: Sequence[tuple[bytes, bytes]], faults: list[Fault]) -> None:
+    def read(self, headers: Sequence[tuple[bytes, bytes]], arguments: dict[str, Any], faults: list[Fault]) -> None:
+        """Check the values; add those that have an `argument` to the arguments, and what is wrong to `faults`."""
         for name, parameter in self.parameters.items():
             values = [value for key, value in headers if key == name]
             if values:
-                parameter.read(b", ".join(values).decode("latin-1"), faults)
+                value = parameter.read(b", ".join(values).decode("latin-1"), faults)
+                if parameter.argument is not None:
+                    arguments[parameter.argument] = value
             elif parameter.required:
                 faults.append(parameter.fault("is required"))
 

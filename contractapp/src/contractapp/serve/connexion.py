@@ -45,8 +45,10 @@ from connexion.spec import OpenAPISpecification, Specification, create_spec_vali
 
 from contractapp.answers import ProblemBody
 from contractapp.compile.document import ContractError, Unsupported, dangling
+from contractapp.compile.keys import is_key
 from contractapp.compile.operation import CompiledOperation
 from contractapp.compile.routes import Routes
+from contractapp.idempotency import IdempotencyStore
 
 logger = logging.getLogger("contractapp")
 
@@ -164,11 +166,13 @@ class ContractAPI(AbstractRoutingAPI[ConnexionOperation | None]):
         validate_responses: bool = False,
         fallback: Callable[[Any], bytes],
         problem_body: ProblemBody,
+        idempotency_store: IdempotencyStore | None = None,
         name: str | None = None,
         **options: Any,
     ) -> None:
         self._fallback = fallback
         self._problem_body = problem_body
+        self._idempotency_store = idempotency_store
         self._name = name
         self.faults: list[str] = []
         self.endpoints: dict[str, ConnexionOperation] = {}
@@ -199,12 +203,19 @@ class ContractAPI(AbstractRoutingAPI[ConnexionOperation | None]):
                 validate_responses=self._validate_responses,
                 fallback=self._fallback,
                 problem_body=self._problem_body,
+                base_path=self.base_path,
+                idempotency_store=self._idempotency_store,
             )
         except Unsupported as unsupported:
+            if self._idempotency_store is not None and any(map(is_key, operation.parameters)):
+                self.faults.append(
+                    f"{operation.operation_id}: Idempotency-Key works only in a compiled operation; "
+                    f"this one has {unsupported}."
+                )
             logger.warning("%s is left to stock Connexion: it has %s.", operation.operation_id, unsupported)
             self.left_to_stock = True
             return None
-        self.faults.extend(compiled.signature_faults())
+        self.faults.extend(compiled.signature_faults() + compiled.key_faults())
         return compiled
 
     def _refuse_options(self) -> None:
