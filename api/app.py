@@ -9,6 +9,7 @@ from typing import Any
 
 from api import database, health, posts, users
 from api.config import Settings
+from api.idempotency import Keys
 from contractapp import ContractApp, Problem, Workers, cors, trusted_proxies
 
 
@@ -30,6 +31,7 @@ def create_app(config: object = None) -> ContractApp:
         validate_responses=settings.response_validation,
         landing="/",
         lifespan=_lifespan(lambda: _close(app, settings)),
+        idempotency_store=Keys(hours=settings.idempotency_hours, is_sqlite=settings.is_sqlite),
         problem_body=problem_body,
         middlewares=[*_layers(settings), *ContractApp.default_middlewares],
     )

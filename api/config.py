@@ -94,8 +94,8 @@ def _threads(name: str, default: int | None, description: str, shown_default: st
     return _setting(int, name, default, description, between=(1, 256), shown_default=shown_default)
 
 
-def _count(name: str, default: int, description: str) -> Any:
-    return _setting(int, name, default, description, between=(1, 2**31 - 1))
+def _count(name: str, default: int, description: str, most: int = 2**31 - 1) -> Any:
+    return _setting(int, name, default, description, between=(1, most))
 
 
 def _seconds(name: str, default: float, description: str) -> Any:
@@ -154,6 +154,9 @@ class Settings:
     )
     shutdown_timeout_seconds: float = _seconds(
         "API_SHUTDOWN_TIMEOUT_SECONDS", 10.0, "How long running requests may take to finish when the server stops."
+    )
+    idempotency_hours: int = _count(
+        "API_IDEMPOTENCY_HOURS", 24, "How long the answer to a request with an `Idempotency-Key` is kept.", 8760
     )
     response_validation: bool = _setting(
         _boolean,

@@ -1,7 +1,9 @@
 """Additional applications for tests: with other settings, or on another database."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 
 from api import create_app, database
 from contractapp import ContractApp
@@ -30,3 +32,26 @@ def application(**config: object) -> Iterator[ContractApp]:
         yield app
     finally:
         database.dispose(app.app)
+
+
+@contextmanager
+def key_held(app: ContractApp, key: str) -> Iterator[None]:
+    """Another request of this application, which does not end before the block does, holds an idempotency key."""
+    held, end = Event(), Event()
+
+    def hold() -> None:
+        try:
+            with app.app.app_context(), app._idempotency_store.claim(key):
+                held.set()
+                end.wait()
+        finally:
+            held.set()
+
+    with ThreadPoolExecutor(1) as thread:  # a context that is open in this thread would be that of the requests, too
+        holding = thread.submit(hold)
+        held.wait()
+        try:
+            yield
+        finally:
+            end.set()
+            holding.result()

@@ -23,6 +23,7 @@ VALUES = {
     ("schemas", "Problem", "properties", "type"): [problems.Problem.type],
     ("schemas", "BadRequestProblem", "properties", "type"): [problems.InvalidRequest.type],
     ("schemas", "PreconditionFailedProblem", "properties", "type"): [problems.PreconditionFailed.type],
+    ("schemas", "IdempotencyKeyReusedProblem", "properties", "type"): [problems.IdempotencyKeyReused.type],
     ("schemas", "FieldError", "properties", "in"): ["path", "query", "header", "body"],
 }
 
@@ -50,6 +51,9 @@ NEVER = [
     (("schemas", "Problem", "properties", "status"), 599, []),
     (("schemas", "BadRequestProblem", "properties", "status"), 400, [399, 401]),
     (("schemas", "PreconditionFailedProblem", "properties", "status"), 412, [411, 413]),
+    (("schemas", "IdempotencyKeyReusedProblem", "properties", "status"), 422, [421, 423]),
+    (("parameters", "idempotency_key", "schema"), "a", ["", "a\n", "a b", "\x7f", "é", "a" * 256]),
+    (("parameters", "idempotency_key", "schema"), '"a"', ['""', '"', '"a', '"a b"', '"a"b"', '"a\\b"', '"a"\n']),
 ]
 
 
@@ -102,6 +106,8 @@ def test_an_operation_has_the_statuses_of_its_kind(name):
         statuses |= {"404"} | ({"304"} if resources.OPERATIONS[name].method == "GET" else {"412", "428"})
     if "requestBody" in operation:
         statuses |= {"408", "413", "415"}
+    if "Idempotency-Key" in resources.OPERATIONS[name].parameters:
+        statuses |= {"409", "422"}
     if name != "get_liveness":  # this operation does not use the database
         statuses |= {"503"}
 
@@ -269,6 +275,7 @@ def test_an_operation_on_a_row_has_its_precondition_and_its_answers_have_its_tag
     found = {p["name"] for p in resources.OPERATIONS[name].parameters.values() if p["in"] == "header"}
     tagged = {status for status, answer in operation["responses"].items() if "ETag" in answer.get("headers", {})}
 
+    found.discard("Idempotency-Key")
     assert found == ({"If-None-Match" if name.startswith("get_") else "If-Match"} if of_row else set())
     assert tagged == {
         *({"200"} if of_row and not name.startswith("delete_") else {"201"} if name.startswith("create_") else set()),

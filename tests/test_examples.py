@@ -9,6 +9,7 @@ from marshmallow import fields
 
 from api import create_app, database
 from contractapp.testing.ledger import Schemas
+from tests.applications import application, key_held
 from tests.resources import CONTRACT, OPERATIONS, RESOURCES, refusals_of
 
 SCHEMAS = Schemas(CONTRACT)
@@ -159,6 +160,23 @@ def strict():
 
 
 @pytest.fixture
+def with_key_in_use(app, database_url):
+    """Requests to an application in which another request holds the idempotency key `in-use`."""
+    settings = {"API_WRITE_THREADS": 2, "API_LOCK_TIMEOUT_SECONDS": 0.1}
+    with application(SQLALCHEMY_DATABASE_URI=database_url, **settings) as busy, key_held(busy, "in-use"):
+        yield busy.test_client()
+
+
+@pytest.fixture
+def with_used_key(client):
+    """Requests to the application; another request has used the idempotency key `used-before`."""
+    body = {"username": "someone", "email": "someone@example.com"}
+    response = client.post("/api/users", json=body, headers={"Idempotency-Key": "used-before"})
+    assert response.status_code == 201
+    return client
+
+
+@pytest.fixture
 def cut_off():
     """Requests to an application whose database cannot be reached."""
     app = create_app({"TESTING": True, "SQLALCHEMY_DATABASE_URI": "postgresql://nobody@127.0.0.1:1/nothing"})
@@ -256,12 +274,14 @@ def request_with(name, faults):
 # The requests that are answered with these statuses.
 REQUESTS = {
     "405": {"method": "PATCH"},
+    "409": {"headers": {"Idempotency-Key": "in-use"}},
     "412": {"headers": {"If-Match": '"0"'}},
     "413": {"content": b" " * (2**20 + 1), "headers": {"Content-Type": "application/json"}},
     "415": {"content": b"a", "headers": {"Content-Type": "text/plain"}},
+    "422": {"headers": {"Idempotency-Key": "used-before"}},
 }
 # The fixtures of the applications that answer with these statuses.
-SENDERS = {"428": "strict", "500": "failing", "503": "cut_off"}
+SENDERS = {"409": "with_key_in_use", "422": "with_used_key", "428": "strict", "500": "failing", "503": "cut_off"}
 
 
 @pytest.mark.parametrize(("name", "status", "key"), [found for found in responses_shown() if found[1] < "300"])

@@ -1,6 +1,7 @@
 """The database of an application: two statement runners, and the functions `read` and `write` that use them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from api.database.quick import QuickReads, quick_options
 from api.database.refusals import problem_of
 from api.database.sqlite import DatabaseFile
 from api.database.statements import StatementRunner
+from api.database.transactions import Transaction, current
 from contractapp import in_event_loop
 
 
@@ -90,8 +92,11 @@ def dispose(flask_app: Flask) -> None:
 
 def read(statement: Select[Any] | TextClause, parameters: Parameters) -> Rows:
     """The rows of one statement; raises `Unavailable`. After a connection error the statement is run a second time."""
+    transaction = current.get()
     fetch = _in_loop().fetch if in_event_loop() else _runners().reader.fetch
     try:
+        if transaction is not None:
+            return transaction.run(statement, parameters)
         try:
             return fetch(statement, parameters)
         except DBAPIError as error:
@@ -109,9 +114,10 @@ def read_as_writer(statement: Select[Any], parameters: Parameters) -> Rows:
     It runs on a connection for writes. There are only as many connections for reads as threads that answer reads, and
     the threads keep them: a thread that answers writes could wait for one in vain.
     """
+    transaction = current.get()
     fetch = _in_loop().fetch if in_event_loop() else _runners().writer.fetch
     try:
-        return fetch(statement, parameters)
+        return (transaction.run if transaction else fetch)(statement, parameters)
     except SQLAlchemyError as error:
         raise_problem(error)
 
@@ -122,12 +128,34 @@ def write(statement: Insert | Update | Delete, parameters: Parameters) -> Sequen
     Raises the problem in the `info` of the constraint that refused the row, or `Unavailable`. The statement is not
     run a second time: if the connection breaks during COMMIT, it is unknown whether the row was stored.
     """
+    transaction = current.get()
     change = _in_loop().change if in_event_loop() else _runners().writer.change
     try:
-        rows = change(statement, parameters, problem_of)
+        if transaction is not None:
+            rows = transaction.run(statement, parameters)
+        else:
+            rows = change(statement, parameters, problem_of)
     except SQLAlchemyError as error:
         raise_problem(error)
     return rows[0] if rows else None
+
+
+@contextmanager
+def transaction() -> Iterator[Callable[[], None]]:
+    """A transaction for every `read` and `write` in the block, and the function that commits it.
+
+    At the end of the block, what was not committed is rolled back. Raises `Unavailable`.
+    """
+    try:
+        with _runners().writer.connection() as connection:
+            opened = Transaction(connection, problem_of)
+            token = current.set(opened)
+            try:
+                yield opened.commit
+            finally:
+                current.reset(token)
+    except SQLAlchemyError as error:
+        raise_problem(error)
 
 
 def _runners(flask_app: Flask = current_app) -> Runners:

@@ -10,8 +10,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from contractapp import Unavailable
 
 
+class RowLocked(Unavailable):
+    """503: another transaction held the row for longer than the lock timeout. Only PostgreSQL can tell."""
+
+
 def raise_problem(error: SQLAlchemyError) -> NoReturn:
     """Raise `Unavailable` if the database cannot answer at present, otherwise the error itself."""
+    if isinstance(error, DBAPIError) and _is_row_locked(error.orig):
+        raise RowLocked from error
     if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_unavailable(error)):
         raise Unavailable from error
     raise error
@@ -51,6 +57,13 @@ _SQLITE_UNAVAILABLE = frozenset(
 # Connection exceptions, insufficient resources, operator intervention (57014 is a statement timeout), lock not
 # available, serialization failure, deadlock, and read-only transaction (a standby).
 _POSTGRESQL_UNAVAILABLE = ("08", "53", "57", "55P03", "40001", "40P01", "25006")
+
+
+def _is_row_locked(error: object) -> bool:
+    # The wait for a row has a context (`while inserting index tuple (0,1) in relation "users"`), the wait for a table
+    # has none.
+    context = getattr(getattr(error, "diag", None), "context", None)
+    return getattr(error, "sqlstate", None) == "55P03" and context is not None
 
 
 def _is_unavailable(error: DBAPIError) -> bool:

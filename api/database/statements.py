@@ -7,8 +7,8 @@ and the log names it. If an engine has event listeners, all its statements go th
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -78,6 +78,13 @@ class StatementRunner:
         `explain` is called in the transaction of the refused statement, which holds the write lock.
         """
         return self._run(statement, parameters, commit=True, explain=explain)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection for several statements in one transaction, which is rolled back unless it was committed."""
+        self._release()
+        with self.engine.connect() as connection:
+            yield connection
 
     def report(self, name: str, statement: Statement) -> None:
         """Log the name of a statement that the driver alone cannot run, with the reason, as far as it is known."""
@@ -158,7 +165,7 @@ class StatementRunner:
         arguments = compiled.arguments(parameters)
         cursor.execute(compiled.sql, arguments)
         rows = cursor.fetchall()
-        if compiled.lookups and _is_incomplete(rows, compiled.lookups):
+        if compiled.lookups and is_incomplete(rows, compiled.lookups):
             opened.rollback()
             cursor.execute(compiled.sql, arguments)
             rows = cursor.fetchall()
@@ -173,7 +180,7 @@ class StatementRunner:
         with self.engine.connect() as connection:
             try:
                 rows = connection.execute(statement, parameters).all()
-                if _is_incomplete(rows, lookups(statement)):
+                if is_incomplete(rows, lookups(statement)):
                     connection.rollback()
                     rows = connection.execute(statement, parameters).all()
                 if commit:
@@ -266,7 +273,7 @@ def _end(opened: Any) -> None:
     opened.autocommit = True
 
 
-def _is_incomplete(rows: Rows, lookups: Sequence[int]) -> bool:
+def is_incomplete(rows: Rows, lookups: Sequence[int]) -> bool:
     """Whether a looked-up value is missing.
 
     PostgreSQL looks up values in the state at the beginning of the statement, but checks foreign keys at its end. A

@@ -9,9 +9,11 @@ from typing import Any
 
 import schemathesis
 from schemathesis.config import SchemathesisConfig
-from sqlalchemy import exists, select
+from sqlalchemy import exists, select, text
 
 from api import db
+from contractapp import IdempotencyKeyReused
+from contractapp.compile.keys import parse_key
 from tests.fuzz.hooks import refusal_type
 from tests.resources import OPERATIONS, ROOT, Operation, Refusal, refusals_of
 
@@ -43,10 +45,19 @@ def a_refusal_is_true(_ctx: Any, response: Any, case: Any) -> None:
     application, kind = case.operation.app, refusal_type(response, case)
     if application is None or kind is None or not isinstance(case.body, dict):
         return
+    if kind == IdempotencyKeyReused.type:
+        assert _is_used(case, application), f"{case.headers} was refused, but no other request had this key"
     values = {**case.body, "id": next(iter(case.path_parameters.values()), 0)}
     refusals = [refusal for refusal in refusals_of(_operation(case)) if refusal.problem.type == kind]
     if refusals:  # other problems have no constraint
         assert any(_is_true(refusal, values, application) for refusal in refusals), f"{kind} was claimed, and is not so"
+
+
+def _is_used(case: Any, application: Any) -> bool:
+    """Whether the database has the idempotency key of a request."""
+    statement = text("SELECT count(*) FROM idempotency_keys WHERE key = :key")
+    with application.app.app_context(), db.engine.connect() as connection:
+        return bool(connection.scalar(statement, {"key": parse_key(case.headers["Idempotency-Key"])}))
 
 
 def _operation(case: Any) -> Operation:

@@ -2,7 +2,8 @@
 
 The model knows the contract and nothing of the service's code: which status, problem, tag and rows each request must
 have. Clients remember the tags that they were given, and send them as preconditions, also when they are stale, weak or
-in lists. Tags are opaque here: equal states of an item must have equal tags, and different states different tags.
+in lists; they send a request to create a row several times, with an idempotency key or without.
+Tags are opaque here: equal states of an item must have equal tags, and different states different tags.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 CLIENTS = 3
+REUSED = "urn:problem:idempotency-key-reused"
 NOBODY = 10**6  # an id that no row has
 
 Body = dict[str, Any]
@@ -24,6 +26,9 @@ clients = st.integers(0, CLIENTS - 1)
 picks = st.integers(0, 20)
 # `*`, or a list of tags: each the number of a tag that the client knows, and whether it is sent as a weak one.
 preconditions = st.none() | st.just("*") | st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=3)
+# An idempotency key, bare or quoted, and how often a request is sent with it.
+keys = st.none() | st.sampled_from(["one", '"one"', "two", "three"])
+attempts = st.integers(1, 3)
 user_changes = st.fixed_dictionaries({}, optional={"username": names, "email": emails}).filter(bool)
 post_changes = st.fixed_dictionaries({}, optional={"title": titles, "content": titles}).filter(bool)
 
@@ -72,11 +77,7 @@ class Rows:
 
 
 class Model(RuleBasedStateMachine):
-    """The state machine. A subclass sets `ask`, which sends a request, and `empty`, which empties the tables.
-
-    A request that a client sends again belongs beside `create_user` and `create_post`; what it must answer, into the
-    model beside `Rows`.
-    """
+    """The state machine. A subclass sets `ask`, which sends a request, and `empty`, which empties the tables."""
 
     ask: ClassVar[Callable[..., Any]]
     empty: ClassVar[Callable[[], None]]
@@ -86,6 +87,7 @@ class Model(RuleBasedStateMachine):
         type(self).empty()
         self.users, self.posts = Rows(), Rows()
         self.clients = [Client() for _ in range(CLIENTS)]
+        self.first: dict[str, tuple[object, object]] = {}  # by key: the first request that succeeded, and its answer
         self.tags: dict[str, dict[object, str]] = {}  # by path, then by state: all tags that there were
 
     # What the contract says
@@ -142,10 +144,15 @@ class Model(RuleBasedStateMachine):
 
     # Requests
 
-    @rule(client=clients, username=names, email=emails)
-    def create_user(self, client: int, username: str, email: str) -> None:
-        body = {"username": username, "email": email}
-        answer = self.ask("POST", "/api/users", json=body)
+    @rule(client=clients, username=names, email=emails, key=keys, attempts=attempts)
+    def create_user(self, client: int, username: str, email: str, key: str | None, attempts: int) -> None:
+        for _ in range(attempts):
+            self.create_user_once(client, {"username": username, "email": email}, key)
+
+    def create_user_once(self, client: int, body: Body, key: str | None) -> None:
+        answer = self.create("/api/users", body, key)
+        if answer is None:
+            return
         if taken := self.taken(body):
             self.taken_refused(answer, taken)
             return
@@ -154,10 +161,16 @@ class Model(RuleBasedStateMachine):
         assert answer.headers["location"] == f"/api/users/{ident}"
         self.succeeded(client, "users", answer, ident, 201)
 
-    @rule(client=clients, author=picks, title=titles)
-    def create_post(self, client: int, author: int, title: str) -> None:
-        body = {"title": title, "content": "Content", "user_id": self.users.pick(author)}
-        answer = self.ask("POST", "/api/posts", json=body)
+    @rule(client=clients, author=picks, title=titles, key=keys, attempts=attempts)
+    def create_post(self, client: int, author: int, title: str, key: str | None, attempts: int) -> None:
+        user_id = self.users.pick(author)
+        for _ in range(attempts):
+            self.create_post_once(client, {"title": title, "content": "Content", "user_id": user_id}, key)
+
+    def create_post_once(self, client: int, body: Body, key: str | None) -> None:
+        answer = self.create("/api/posts", body, key)
+        if answer is None:
+            return
         if body["user_id"] not in self.users.live:
             self.refused(answer, 400, "urn:problem:unknown-user", ("/user_id",))
             return
@@ -220,6 +233,23 @@ class Model(RuleBasedStateMachine):
         for table in ("users", "posts"):
             found = self.ask("GET", f"/api/{table}").json()
             assert found == [self.shown(table, ident) for ident in sorted(self.rows(table).live)]
+
+    def create(self, path: str, body: Body, key: str | None) -> Any:
+        """The answer to a request to create a row; None if its key was used before, which is compared here."""
+        answer = self.ask("POST", path, json=body, headers={} if key is None else {"Idempotency-Key": key})
+        asked = (path, dict(body))
+        found = (answer.status_code, sorted(answer.headers.items()), answer.content)
+        name = None if key is None else key.strip('"')
+        if name in self.first:
+            first_asked, first_answer = self.first[name]
+            if asked == first_asked:
+                assert found == first_answer, "a repetition has another answer"
+            else:
+                self.refused(answer, 422, REUSED)
+            return None
+        if name is not None and answer.status_code == 201:
+            self.first[name] = asked, found
+        return answer
 
     def rows(self, table: str) -> Rows:
         return {"users": self.users, "posts": self.posts}[table]

@@ -47,6 +47,9 @@ def test_the_service_does_what_the_model_does_for_long(run):
 # Faults of a service that the model must notice: each changes one request or one answer.
 FAULTS = {
     "a stale change is carried out": lambda method, path, request: request.get("headers", {}).pop("If-Match", None),
+    "a repetition is carried out": lambda method, path, request: request.get("headers", {}).pop(
+        "Idempotency-Key", None
+    ),
     "no answer is a 304": lambda method, path, request: request.get("headers", {}).pop("If-None-Match", None),
     "a change of the content is lost": lambda method, path, request: (
         request.get("json", {}).pop("content", None)
