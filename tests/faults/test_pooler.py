@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.debian import find
+from tests.faults.test_idempotency import post
 
 USERS = "/api/users"
 SERVER_CONNECTIONS = 4
@@ -104,6 +105,23 @@ def test_two_services_delete_the_users_they_are_asked_to_and_no_others(serve, po
     assert others == []
     for (method, user), answer in zip(requests, answers, strict=True):
         assert answer.body == (users[user] if method == "GET" else {"message": "User deleted successfully"})
+
+
+def test_two_services_create_one_post_for_one_idempotency_key(serve, pool, postgresql):
+    pooler = pool()
+    servers = [serve(pooler.url, **PATIENT), serve(pooler.url, **PATIENT)]
+    author = servers[0].post_user().body["id"]
+    for number in range(20):
+        body = {"title": f"Post {number}", "content": "Content", "user_id": author}
+        with ThreadPoolExecutor(8) as clients:
+            sent = [clients.submit(post, servers[n % 2].port, "/api/posts", body, f"key{number}") for n in range(8)]
+            answers = [found.result() for found in sent]
+
+        assert answers == [answers[0]] * 8
+        assert answers[0][0] == 201
+
+    with postgresql.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM posts").fetchone() == (20,)
 
 
 def test_timeouts_are_in_force_and_do_not_affect_other_clients(serve, pool, postgresql, figure):
