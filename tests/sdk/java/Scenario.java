@@ -108,7 +108,7 @@ public class Scenario {
         PostsApi posts = new PostsApi();
 
         ApiResponse<User> created =
-            users.createUserWithHttpInfo(new NewUser().username("Zoë 李").email("zoe@example.com"));
+            users.createUserWithHttpInfo(new NewUser().username("Zoë 李").email("zoe@example.com"), null);
         User user = created.getData();
         OUT.println("created " + user.getId() + " " + user.getUsername() + " " + user.getEmail() + " "
             + created.getHeaders().get("location").get(0));
@@ -118,15 +118,15 @@ public class Scenario {
         user = users.updateUser(id, new UserChanges().email("zoe@example.org"), null);
         OUT.println("changed " + user.getId() + " " + user.getUsername() + " " + user.getEmail());
 
-        OUT.println(said(USER, () -> users.createUser(new NewUser().username("").email("zoe"))));
-        OUT.println(said(USER, () -> users.createUser(new NewUser().username("Zoë 李").email("other@example.com"))));
-        OUT.println(said(USER, () -> users.createUser(new NewUser().username("other").email("zoe@example.org"))));
-        OUT.println(said(POST, () -> posts.createPost(new NewPost().title("Post").content("Content").userId(999L))));
+        OUT.println(said(USER, () -> users.createUser(new NewUser().username("").email("zoe"), null)));
+        OUT.println(said(USER, () -> users.createUser(new NewUser().username("Zoë 李").email("other@example.com"), null)));
+        OUT.println(said(USER, () -> users.createUser(new NewUser().username("other").email("zoe@example.org"), null)));
+        OUT.println(said(POST, () -> posts.createPost(new NewPost().title("Post").content("Content").userId(999L), null)));
         OUT.println(said(POST, () ->
-            posts.createPost(new NewPost().title("Post").content("x".repeat(1_100_000)).userId(id))));
+            posts.createPost(new NewPost().title("Post").content("x".repeat(1_100_000)).userId(id), null)));
 
         for (int number = 1; number < 6; number++) {
-            posts.createPost(new NewPost().title("Post " + number).content("Content " + number).userId(id));
+            posts.createPost(new NewPost().title("Post " + number).content("Content " + number).userId(id), null);
         }
         OUT.println("pages " + pages(posts, id));
         Post post = posts.getPost(5L, null);
@@ -149,10 +149,10 @@ public class Scenario {
         NewUser ada = new NewUser().username("ada").email("ada@example.com");
         for (int status : new int[] {400, 405, 408, 413, 415, 500, 503}) {
             Map<String, String> preferred = Map.of("Prefer", "code=" + status);
-            OUT.println("mock " + said(USER, () -> mocked.createUser(ada, preferred)));
+            OUT.println("mock " + said(USER, () -> mocked.createUser(ada, null, preferred)));
         }
         try {
-            mocked.createUser(ada, Map.of("Prefer", "code=503"));
+            mocked.createUser(ada, null, Map.of("Prefer", "code=503"));
         } catch (ApiException error) {
             check(error.getResponseHeaders().firstValueAsLong("Retry-After").getAsLong() == 1);
         }
