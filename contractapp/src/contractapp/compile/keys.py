@@ -16,7 +16,7 @@ from contractapp.problems import Fault, IdempotencyKeyInUse, IdempotencyKeyReuse
 # Makes an answer of a handler's arguments and the path of the request.
 Answering = Callable[[dict[str, Any], str], Answer]
 
-_NAME = "Idempotency-Key"
+NAME = "Idempotency-Key"
 _BARE = re.compile(r"[!#-~][!-~]{0,254}")
 # A string of RFC 9651, section 3.3.3, without blanks.
 _QUOTED = re.compile(r'"((?:[!#-\[\]-~]|\\["\\]){1,255})"')
@@ -25,7 +25,7 @@ _QUOTED = re.compile(r'"((?:[!#-\[\]-~]|\\["\\]){1,255})"')
 class Key(Parameter):
     """The compiled header parameter: the value is the key."""
 
-    argument = _NAME  # no handler has an argument of this name
+    argument = NAME  # no handler has an argument of this name
 
     def read(self, text: str, faults: list[Fault]) -> Any:
         """The key; the schema of the contract checks the text as it was sent."""
@@ -39,7 +39,7 @@ class Key(Parameter):
 
 def is_key(parameter: Mapping[str, Any]) -> bool:
     """Whether a parameter of the contract is the header `Idempotency-Key`."""
-    return bool(parameter["in"] == "header" and parameter["name"].lower() == _NAME.lower())
+    return bool(parameter["in"] == "header" and parameter["name"].lower() == NAME.lower())
 
 
 def missing_statuses(responses: Iterable[object]) -> list[str]:
@@ -61,7 +61,7 @@ def once(answer: Answering, store: IdempotencyStore, operation: str) -> Answerin
     """The function `answer` of an operation, which is called once for all requests with the same key."""
 
     def answer_with_key(arguments: dict[str, Any], path: str) -> Answer:
-        key = arguments.pop(_NAME, None)
+        key = arguments.pop(NAME, None)
         if key is None:
             return answer(arguments, path)
         return answer_once(store, key, operation, digest_of(arguments), lambda: answer(arguments, path))

@@ -12,6 +12,7 @@ from functools import partial
 
 from contractapp.answers import Answer, ProblemBody, Receive, Scope, Send, problem_answer
 from contractapp.asgi.documentation import Documentation
+from contractapp.compile import keys
 from contractapp.compile.response import ContractBreach
 from contractapp.compile.routes import Routes
 from contractapp.problems import InternalError, MethodNotAllowed, NotFound, Problem
@@ -94,7 +95,8 @@ class Contract:
         """The answer of the handler, if it runs in the event loop and does not wait."""
         operation, workers = call.operation, self.workers
         began = time.monotonic()
-        if not self._runner.is_plain or self._inline.get(operation.name, began) >= began:
+        may_block = not self._runner.is_plain or keys.NAME in call.arguments  # hooks, and the store of the keys
+        if may_block or self._inline.get(operation.name, began) >= began:
             return self._start_in_thread(call, deadline)
         handler, waiting = inline.start(partial(self._runner.run, call), workers, deadline)
         if time.monotonic() - began > _LONG_SECONDS:
