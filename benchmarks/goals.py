@@ -70,19 +70,25 @@ _NUMBERS = {
 
 
 def numbers(figures: Figures, connections: int) -> list[str]:
-    """A sentence each about the three operations that the first screen of the README shows, on SQLite."""
-    lines = []
-    for operation, what in _NUMBERS.items():
-        turn = ("sqlite", connections, operation)
-        own = figures.value("cpu_us", "pinned", *turn, *figures.names("ours")[:1])
-        peers = {name: figures.value("cpu_us", "pinned", *turn, name) for name in figures.names("peer")}
-        measured = [value for value in peers.values() if value is not None]
-        if own is None or not measured:
-            continue
-        line = f"- **{own:,.0f} µs** of CPU {what}: {min(measured) / own:.1f} times less than the best peer with an ORM"
-        stock = peers.get("connexion")
-        lines.append(f"{line}, {stock / own:.0f} times less than stock Connexion." if stock else f"{line}.")
-    return lines
+    """A sentence each about the three operations that the first screen of the README shows."""
+    return [
+        _number(figures, f"of CPU {what}", (figures.databases, connections, operation))
+        for operation, what in _NUMBERS.items()
+    ]
+
+
+def _number(figures: Figures, what: str, turn: tuple[list[str], int, str]) -> str:
+    """The figures on all databases; beside peers, those on the first one."""
+    databases, *rest = turn
+    ours = [figures.value("cpu_us", "pinned", database, *rest, "ours") for database in databases]
+    peers = {name: figures.value("cpu_us", "pinned", databases[0], *rest, name) for name in figures.servers}
+    own, others = ours[0], zip(databases[1:], ours[1:], strict=True)
+    elsewhere = "".join(f", {value:,.0f} µs on {DATABASES[database]}" for database, value in others)
+    best = min(peers[name] for name in figures.names("peer"))
+    compared = [f"{best / own:.1f} times less than the best Python peer with an ORM"]
+    compared += [f"{peers['connexion'] / own:.0f} times less than stock Connexion"]
+    compared += [f"{own / peers['fastify']:.2f} times Fastify's"] if "fastify" in peers else []
+    return f"- **{own:,.0f} µs** {what}{elsewhere}: {', '.join(compared)}."
 
 
 def starts(rows: list[dict[str, Any]]) -> list[str]:

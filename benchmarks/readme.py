@@ -1,6 +1,7 @@
-"""Writes the tables of the READMEs, between comments such as `<!-- benchmark: goals -->` and `<!-- end -->`.
+"""Writes the figures of both READMEs, between comments such as `<!-- benchmark: goals -->` and `<!-- end -->`.
 
-`python -m benchmarks.readme FILE` writes them from the results.json of a whole run, which does so by itself.
+`python -m benchmarks.readme FILE` writes them from the results.json of a run of all parts and peers; a run without
+options does so by itself.
 """
 
 import json

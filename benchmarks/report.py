@@ -54,7 +54,7 @@ def named(measured: dict[str, Any]) -> dict[str, list[str]]:
     return {
         "facts": [facts(measured)],
         **python,
-        "numbers": goals.numbers(figures, connections),
+        "numbers": [*goals.numbers(figures, connections), "", facts(measured)],
         "languages": _languages(figures, connections),
         "goals": goals.ratios(figures, connections),
         "growth": growth(measured["growth"]),
@@ -69,7 +69,7 @@ def facts(measured: dict[str, Any]) -> str:
     versions = {"Python": environment["python"], **languages, **environment["databases"]}
     machine = f"{environment['cores']} cores of {environment['processor']}, {environment['system']}"
     listed = ", ".join(f"{name} {number}" for name, number in versions.items())
-    measured_on = f"Measured on {environment['date']} on {machine}: {listed}."
+    measured_on = f"Measured by `tox -e bench` on {environment['date']} on {machine}: {listed}."
     return " ".join([measured_on, *_counted(measured["rounds"]), *measured["left_out"]])
 
 
