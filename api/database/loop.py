@@ -57,7 +57,7 @@ class SQLiteStatements(ThreadStatements):
         try:
             rows: Rows = in_thread(partial(self._group.run, change), write=True)
         finally:
-            change.is_given_up = True  # for the case that the time was over before a thread ran it
+            self._group.give_up(change)  # the time may be over, or the queue full, before a thread ran it
         return rows
 
     def dispose(self) -> None:
@@ -77,13 +77,13 @@ class PostgreSQLStatements(ThreadStatements):
 
     def fetch(self, statement: Statement, parameters: Parameters) -> Rows:
         """As `StatementRunner.fetch`."""
-        if self.reader.has_events:
+        if self.reader.has_events or not self._reads.is_usable:
             return super().fetch(statement, parameters)
         return self._reads.fetch(statement, parameters)
 
     def change(self, statement: Statement, parameters: Parameters, explain: Explain) -> Rows:
         """As `StatementRunner.change`."""
-        if self.writer.has_events:
+        if self.writer.has_events or not self._changes.is_usable:
             return super().change(statement, parameters, explain)
         return self._changes.change(statement, parameters, explain)
 
