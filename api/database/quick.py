@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.config import Settings
 from api.database.compilation import Parameters, Rows, Statement
@@ -27,9 +28,9 @@ _PAUSE_SECONDS = 10.0
 
 
 def quick_options(settings: Settings) -> dict[str, Any]:
-    """The options of `create_engine`: as for reads in threads, but one connection, and no waiting for locks."""
+    """The options of `create_engine`: as for reads in threads, but one connection, and no waiting."""
     options = reader_options(settings)
-    return {**options, "pool_size": 1, "connect_args": {**options["connect_args"], "timeout": 0}}
+    return {**options, "pool_size": 1, "pool_timeout": 0, "connect_args": {**options["connect_args"], "timeout": 0}}
 
 
 class QuickReads:
@@ -55,6 +56,8 @@ class QuickReads:
             return self.runner.fetch(statement, parameters)
         except DBAPIError:  # interrupted, locked, or an error that a thread finds again and reports
             self._paused[statement] = now + _PAUSE_SECONDS
+            return None
+        except PoolTimeout:  # another event loop of this process uses the connection
             return None
 
     def _limit(self, connection: sqlite3.Connection, _entry: object) -> None:
