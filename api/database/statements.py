@@ -148,7 +148,7 @@ class StatementRunner:
             # another one uses the connection.
             cursor.close()
             if begins:
-                _end(opened)
+                self._end(taken)
             with Connection(self.engine, connection=connection) as explained:  # gives it back to the pool
                 raise _explained(
                     explained, self._translated(error, compiled.sql), statement, parameters, explain
@@ -231,6 +231,15 @@ class StatementRunner:
             self.dispose()  # the other connections have most likely the same fault
         raise self._translated(error, sql, lost=lost) from error
 
+    def _end(self, taken: Open) -> None:
+        """End the transaction of a connection that is else in AUTOCOMMIT mode."""
+        opened: Any = taken[0].dbapi_connection
+        try:
+            opened.rollback()
+            opened.autocommit = True
+        except BaseException as error:  # noqa: BLE001  # raised again by `_fail`
+            self._fail(taken, "", error)
+
     def _drop(self, taken: Open, error: BaseException) -> None:
         connection, cursor, _ = taken
         with suppress(self._dbapi.Error):
@@ -265,12 +274,6 @@ class StatementRunner:
 
     def _log(self, name: str, reason: str) -> None:
         logger.warning("%s runs through SQLAlchemy, which takes longer: %s.", name, reason)
-
-
-def _end(opened: Any) -> None:
-    """End the transaction of a connection that is else in AUTOCOMMIT mode."""
-    opened.rollback()
-    opened.autocommit = True
 
 
 def is_incomplete(rows: Rows, lookups: Sequence[int]) -> bool:
