@@ -45,11 +45,8 @@ class CompiledStatement(NamedTuple):
     """Converts the driver's rows into SQLAlchemy's; None if they are the same."""
     lookups: tuple[int, ...]
     """The result of the function `lookups` for this statement."""
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether something can be wrong with the rows of a change, which is then not to be stored."""
-        return bool(self.lookups) or self.rows is not None
+    is_checked: bool
+    """Whether something can be wrong with the rows of a change, which is then not to be stored."""
 
 
 class LeftToSQLAlchemy(Exception):
@@ -59,11 +56,15 @@ class LeftToSQLAlchemy(Exception):
 def compile_statement(statement: Statement, names: frozenset[str], dialect: Dialect) -> CompiledStatement:
     """The statement, compiled for values with these names; raises `LeftToSQLAlchemy`."""
     compiled = _compiled(statement, dialect, names)
+    rows, looked_up, columns = _rows(statement, dialect), lookups(statement), _columns(statement)
+    # Without columns, the driver has no rows to return, which is an error; and it cannot read every point in time.
+    is_plain = bool(columns) and all(isinstance(column.type, Integer | String) for column in columns)
     return CompiledStatement(
         str(compiled),
         _arguments(compiled, _constants(compiled, names, dialect), _bind_converters(compiled, names, dialect)),
-        _rows(statement, dialect),
-        lookups(statement),
+        rows,
+        looked_up,
+        is_checked=bool(looked_up) or rows is not None or not is_plain,
     )
 
 
