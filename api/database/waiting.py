@@ -4,7 +4,9 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from threading import Lock
 from typing import Any, TypeVar
 
 import psycopg
@@ -56,28 +58,32 @@ class WaitingConnection(psycopg.Connection[Any]):
         return result
 
     def close(self) -> None:
-        """Close the connection, in the thread of the event loop or when no handler waits for it."""
+        """Close the connection, in any thread."""
         self._unwatch()
-        if self._watched >= 0:
-            os.close(self._watched)
-            self._watched = -1
         super().close()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         self._unwatch()
-        if self._watched < 0:
-            self._watched = os.dup(self.pgconn.socket)
+        self._watched = os.dup(self.pgconn.socket)
         loop.add_reader(self._watched, self._go_on, Ready.R)
         self._loop = loop
 
     def _unwatch(self) -> None:
-        loop, self._loop = self._loop, None
-        if loop is not None and not loop.is_closed():
-            loop.remove_reader(self._watched)
+        loop, watched = self._loop, self._watched
+        self._loop, self._watched, self._writes = None, -1, False
+        if loop is None:
+            return
+        if loop is _running_loop():
+            _end_watching(loop, watched)
+            return
+        try:
+            loop.call_soon_threadsafe(_end_watching, loop, watched)
+        except RuntimeError:  # the event loop is closed
+            os.close(watched)
 
     def _go_on(self, ready: Ready) -> None:
         """Called by the event loop when the socket is ready."""
-        if self._steps is None:  # nobody waits: the server closed the connection, or sent a notice
+        if self._steps is None:  # no handler waits: the server closed the connection, or a thread uses it
             self._unwatch()
             return
         try:
@@ -101,6 +107,19 @@ class WaitingConnection(psycopg.Connection[Any]):
                 self._loop.add_writer(self._watched, self._go_on, Ready.W)
             else:
                 self._loop.remove_writer(self._watched)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _end_watching(loop: asyncio.AbstractEventLoop, watched: int) -> None:
+    loop.remove_reader(watched)
+    loop.remove_writer(watched)
+    os.close(watched)
 
 
 def waiting_runners(
@@ -131,6 +150,7 @@ class WaitingRunner(StatementRunner):
     """Runs statements for handlers in the event loop, on a fixed number of connections.
 
     A handler waits until one is free, but at most `queue_size` handlers wait. New connections are opened in threads.
+    One event loop uses the runner until it is closed: only its thread may touch what is watched and who waits.
     """
 
     def __init__(self, engine: Engine, *, connections: int, queue_size: int, write: bool) -> None:
@@ -140,6 +160,18 @@ class WaitingRunner(StatementRunner):
         self._queue_size = queue_size
         self._queue: deque[asyncio.Future[None]] = deque()
         self._write = write
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = Lock()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the running event loop, and no other one, uses the runner."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            with self._lock:
+                if self._loop is None or self._loop.is_closed():
+                    self._loop = loop
+        return self._loop is loop
 
     def _run(
         self, statement: Statement, parameters: Parameters, *, commit: bool, explain: Explain | None = None
@@ -177,6 +209,9 @@ class WaitingRunner(StatementRunner):
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._pass_on()  # it was this handler's turn already
+            else:
+                with suppress(ValueError):  # taken from the queue meanwhile
+                    self._queue.remove(turn)
             raise
 
     def _pass_on(self) -> None:
