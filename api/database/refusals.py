@@ -55,10 +55,9 @@ def problem_of(
         unchecked = [constraint for constraint in unchecked if isinstance(constraint, ForeignKeyConstraint)]
     try:
         violated += _violated(connection, statement, parameters, tuple(unchecked))
-    except BaseException as failed:
-        # Also when the time of a request is over: a connection whose query has not ended cannot be used again.
+    except (SQLAlchemyError, connection.dialect.loaded_dbapi.Error):
         connection.invalidate()
-        if not violated or not isinstance(failed, SQLAlchemyError | connection.dialect.loaded_dbapi.Error):
+        if not violated:
             raise
     problems: list[Problem] = [constraint.info["problem"]() for constraint in constraints if constraint in violated]
     if not problems:

@@ -290,4 +290,8 @@ def _explained(
 ) -> BaseException:
     if explain is None or not isinstance(error, IntegrityError):
         return error
-    return explain(connection, error, statement, parameters) or error
+    try:
+        return explain(connection, error, statement, parameters) or error
+    except BaseException:  # also the end of the request's time: the query may still run on the connection
+        connection.invalidate()
+        raise
