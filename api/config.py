@@ -122,11 +122,18 @@ class Settings:
         "Flask's key for signing session cookies. The API itself does not use sessions.",
         repr=False,
     )
-    read_threads: int = _threads("API_READ_THREADS", 4, "Threads that answer reads, in each process.")
-    write_threads: int = _threads(
-        "API_WRITE_THREADS", None, "Threads that answer writes, in each process.", "1 on SQLite, 2 on PostgreSQL"
+    read_threads: int = _threads(
+        "API_READ_THREADS", 4, "Threads that run reads, in each process; on PostgreSQL also the connections for reads."
     )
-    queue_size: int = _count("API_QUEUE_SIZE", 1000, "Requests that may wait for a thread; further requests get a 503.")
+    write_threads: int = _threads(
+        "API_WRITE_THREADS",
+        None,
+        "Threads that run writes, in each process; on PostgreSQL also the connections for writes.",
+        "1 on SQLite, 2 on PostgreSQL",
+    )
+    queue_size: int = _count(
+        "API_QUEUE_SIZE", 1000, "Requests that may wait for a thread or connection; further requests get a 503."
+    )
     max_body_bytes: int = _count("API_MAX_BODY_BYTES", 1_048_576, "The largest request body; a larger one gets a 413.")
     request_timeout_seconds: float = _seconds(
         "API_REQUEST_TIMEOUT_SECONDS",
@@ -140,7 +147,7 @@ class Settings:
         "API_CONNECT_TIMEOUT_SECONDS", 3.0, "How long opening a connection to PostgreSQL may take."
     )
     pool_timeout_seconds: float = _seconds(
-        "API_POOL_TIMEOUT_SECONDS", 5.0, "How long a request waits for a free connection before it gets a 503."
+        "API_POOL_TIMEOUT_SECONDS", 5.0, "How long a thread waits for a free connection before its request gets a 503."
     )
     statement_timeout_seconds: float = _seconds(
         "API_STATEMENT_TIMEOUT_SECONDS", 10.0, "How long one statement may run on PostgreSQL."

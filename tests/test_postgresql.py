@@ -52,8 +52,15 @@ def _relay_all(listener, server):
             client, _ = listener.accept()
             upstream = socket.socket(socket.AF_UNIX)
             upstream.connect(server)
-            threading.Thread(target=_relay, args=(client, upstream, bytes), daemon=True).start()
-            threading.Thread(target=_relay, args=(upstream, client, _with_another_pid), daemon=True).start()
+            threading.Thread(target=_relay_both, args=(client, upstream), daemon=True).start()
+
+
+def _relay_both(client, upstream):
+    with client, upstream:
+        answers = threading.Thread(target=_relay, args=(upstream, client, _with_another_pid), daemon=True)
+        answers.start()
+        _relay(client, upstream, bytes)
+        answers.join()
 
 
 def _relay(source, target, change):
