@@ -38,6 +38,7 @@ MAY_USE = {
     "starlette": {"app", "asgi"},
     "a2wsgi": {"serve"},
     "brotli": {"asgi"},
+    "greenlet": {"serve"},
     "jsonschema": {"serve", "testing"},
     "jsonschema_rs": {"compat", "compile"},
     "msgspec": {"compile"},

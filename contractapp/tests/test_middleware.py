@@ -58,6 +58,7 @@ def test_waiting_writes_do_not_occupy_the_threads_of_reads(gated, gate):
 def test_the_body_and_the_handler_share_one_time_limit(gated, gate, monkeypatch):
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("contractapp.serve.workers.time", clock)
+    monkeypatch.setattr("contractapp.serve.jobs.time", clock)
     app = gated(workers=Workers(timeout_seconds=15))
 
     async def late(scope, receive, send):

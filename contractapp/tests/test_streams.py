@@ -214,6 +214,7 @@ def test_a_late_chunk_breaks_the_stream_off(streaming, closed, gate):
 def test_each_chunk_has_its_own_time_limit(streaming, monkeypatch):
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("contractapp.serve.workers.time", clock)
+    monkeypatch.setattr("contractapp.serve.jobs.time", clock)
 
     def slow():
         for _ in range(5):

@@ -55,7 +55,8 @@ class ContractApp(connexion.FlaskApp):
     Args:
         import_name: The name of the application's package, as in Flask: `__name__`.
         workers: The threads that run handlers; by default `Workers()`.
-        inline: The operationIds of handlers that never block: they run in the event loop, without a thread.
+        inline: The operationIds of handlers that never block: they run in the event loop, without a thread. They wait
+            with `in_thread` and `wait`. In an application with request hooks, which may block, they run in threads.
         max_body_bytes: The largest request body; 413 for a larger one (RFC 9110, section 15.5.14).
         require_if_match: Whether operations that document a 428 require `If-Match`, if their contract has it as an
             optional header parameter. The published contract says that it is required.
@@ -104,6 +105,7 @@ class ContractApp(connexion.FlaskApp):
         self._is_built = False
         self._building = Lock()
         self._respond: RespondAtOnce | None = None
+        self._stock_middleware: Any = None  # the user may replace `middleware`
         self._swagger_ui_options = swagger_ui_options
         stack = with_contract(middlewares, self._contract_middleware)
         super().__init__(import_name, middlewares=stack, swagger_ui_options=swagger_ui_options, **options)
@@ -128,7 +130,7 @@ class ContractApp(connexion.FlaskApp):
         Returns:
             The answer to send, an application to run once in place of this one, or None: run this one.
         """
-        if self._respond is None:
+        if self._respond is None or self.middleware is not self._stock_middleware:
             return None
         scope["app"] = self.middleware  # as Connexion does
         return self._respond(scope, content)
@@ -247,7 +249,7 @@ class ContractApp(connexion.FlaskApp):
         prepare = partial(self._runner.prepare, self._endpoints)
         middleware = ContractMiddleware(app, contract, prepare=prepare, layers=self)
         if type(self).__call__ is ContractApp.__call__ and is_stock_before(self, self._contract_middleware):
-            self._respond = middleware.respond_at_once
+            self._respond, self._stock_middleware = middleware.respond_at_once, self.middleware
         return middleware
 
     def _leave_rules_to_flask(self) -> None:

@@ -91,6 +91,8 @@ class Responses:
         return self._plain(data, status, headers, media_type, path)
 
     def _plain(self, data: Any, status: int, headers: Mapping[str, str], media_type: "_MediaType", path: str) -> Answer:
+        if status in _NO_BODY and data == "":  # as Flask's documentation writes it
+            data = None
         empty = data is None or data is NoContent
         body = b"" if empty else self._serialise(data, media_type)
         raw: RawHeaders = []

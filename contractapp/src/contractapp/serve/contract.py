@@ -94,16 +94,16 @@ class Contract:
     def start(self, call: Call, deadline: float) -> Answer | Started:
         """The answer of the handler, if it runs in the event loop and does not wait."""
         operation, workers = call.operation, self.workers
-        began = time.monotonic()
+        now = time.monotonic()
         may_block = not self._runner.is_plain or keys.NAME in call.arguments  # hooks, and the store of the keys
-        if may_block or self._inline.get(operation.name, began) >= began:
+        if may_block or self._inline.get(operation.name, now) >= now:
             return self._start_in_thread(call, deadline)
         handler, waiting = inline.start(partial(self._runner.run, call), workers, deadline)
-        if time.monotonic() - began > _LONG_SECONDS:
-            self._leave_to_threads(operation)
         context = handler.context
         if not handler.is_finished:
-            return Started(call, context, partial(handler.finish, waiting))
+            return Started(call, context, partial(self._finish, handler, operation, waiting))
+        if handler.longest > _LONG_SECONDS:
+            self._leave_to_threads(operation)
         try:
             answer: Answer = handler.take()
         except Problem as problem:  # a problem that the handler raised is checked with the contract
@@ -176,6 +176,17 @@ class Contract:
         lane = workers.read if call.operation.method == "GET" else workers.write
         run = partial(context.run, self._runner.run, call)
         return Started(call, context, partial(workers.run, lane, run, deadline, partial(self._discard, context)))
+
+    async def _finish(
+        self, handler: inline.Handler, operation: ConnexionOperation, waiting: Awaitable[object]
+    ) -> Answer:
+        """The answer of a handler in the event loop that waits."""
+        try:
+            answer: Answer = await handler.finish(waiting)
+        finally:
+            if handler.longest > _LONG_SECONDS:
+                self._leave_to_threads(operation)
+        return answer
 
     def _discard(self, context: Context, answer: Answer) -> None:
         """Close the stream of an answer that came too late to be sent."""

@@ -4,23 +4,31 @@ A handler that has to wait suspends its greenlet, and the event loop serves othe
 to a thread and back costs 20 µs if the process has one core, and several times as much if it has more (benchmarks).
 """
 
-from asyncio import Future
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
+from functools import partial
 from threading import local
+from time import monotonic
 from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from contractapp.serve.workers import Workers
 
+# As many greenlets of a thread are kept for later calls; each takes about 20 kB.
+_MAX_FREE = 100
+
 
 class Handler(greenlet):
-    """A greenlet that runs one call after another. `context` holds the context variables of the call."""
+    """A greenlet that runs one call after another. `context` holds the context variables of the call.
+
+    `longest` is the longest time in seconds for which the call occupied the event loop.
+    """
 
     context: Context
     workers: Workers
     deadline: float
+    longest: float
     result: Any = None
     failure: BaseException | None = None
     is_finished = True
@@ -50,7 +58,9 @@ class Handler(greenlet):
         self.result = self.failure = None
         self.gr_context = None
         del self.context, self.workers  # they refer to the request and the application
-        _free().append(self)
+        free = _free()
+        if len(free) < _MAX_FREE:
+            free.append(self)
         if error is not None:
             try:
                 raise error
@@ -64,10 +74,18 @@ class Handler(greenlet):
             try:
                 value = await waiting
             except BaseException as error:  # noqa: BLE001  # the handler may clean up
-                waiting = self.throw(error)
+                waiting = self.occupy(self.throw, error)
             else:
-                waiting = self.switch(value)
+                waiting = self.occupy(self.switch, value)
         return self.take()
+
+    def occupy(self, go_on: Callable[[Any], Any], given: Any) -> Any:
+        """Let the call go on until it has finished or waits; returns what it waits for."""
+        self.parent = getcurrent()  # the event loop may run in another greenlet than when this one was made
+        began = monotonic()
+        waiting = go_on(given)
+        self.longest = max(self.longest, monotonic() - began)
+        return waiting
 
 
 _threads = local()
@@ -93,19 +111,21 @@ def start(call: Callable[[], Any], workers: Workers, deadline: float) -> tuple[H
     free = _free()
     handler = free.pop() if free else _new()
     handler.workers, handler.deadline = workers, deadline
+    handler.longest = 0.0
     handler.context = handler.gr_context = copy_context()
-    return handler, handler.switch(call)
+    return handler, handler.occupy(handler.switch, call)
 
 
-def wait(future: Future[Any]) -> Any:
-    """The result of a future of the event loop, for which a handler that runs there waits.
+def wait(awaitable: Awaitable[Any]) -> Any:
+    """The result of a coroutine, task or future of the event loop, for which a handler that runs there waits.
 
-    Raises `Unavailable` at the deadline of the request, and `RuntimeError` if the caller is no such handler.
+    At the deadline of the request, what is waited for is cancelled, and `Unavailable` is raised. Raises `RuntimeError`
+    if the caller is no such handler.
     """
     current = getcurrent()
     if type(current) is not Handler:
         raise RuntimeError("Only an inline handler can wait in the event loop.")
-    return current.pause(current.workers.wait(future, current.deadline))
+    return current.pause(current.workers.wait(awaitable, current.deadline))
 
 
 def in_event_loop() -> bool:
@@ -116,11 +136,12 @@ def in_event_loop() -> bool:
 def in_thread(call: Callable[[], Any], *, write: bool = False) -> Any:
     """The result of a call that may block: in a worker thread, if the event loop is running the current handler.
 
-    Raises `Unavailable` if the call has to wait for a thread for too long.
+    The call sees the handler's context variables, such as `flask.g`. Raises `Unavailable` at the deadline of the
+    request, or if too many calls wait for a thread.
     """
     current = getcurrent()
     if type(current) is not Handler:
         return call()
     workers = current.workers
     lane = workers.write if write else workers.read
-    return current.pause(workers.run(lane, call, current.deadline))
+    return current.pause(workers.run(lane, partial(copy_context().run, call), current.deadline))

@@ -10,7 +10,7 @@ from threading import Lock
 
 from contractapp.answers import Answer, ASGIApp, Message, Receive, Scope, Send, send_answer
 from contractapp.compile.body import entity_of, read_body
-from contractapp.problems import Problem
+from contractapp.problems import ContentTooLarge, Problem
 from contractapp.serve.contract import Contract, Found, Started, route_path
 from contractapp.serve.flask import Call
 
@@ -34,10 +34,10 @@ class ContractMiddleware:
 
         The layers in front get only what is raised.
         """
-        if self._prepare is not None:
-            self._prepare_once()
         contract = self._contract
         try:
+            if self._prepare is not None:
+                self._prepare_once()
             try:
                 found = contract.find(scope)
                 if found is None or isinstance(found, Answer):
@@ -47,13 +47,15 @@ class ContractMiddleware:
                 body, validator = None, None
                 if operation.body is not None:
                     validator = operation.check_body_headers(headers, contract.max_body_bytes)
+                    if len(content) > contract.max_body_bytes:  # a chunked body does not announce its length
+                        raise ContentTooLarge(contract.max_body_bytes)
                     body = content
                 arguments = operation.bind(values, scope["query_string"], headers, body, validator)
             except Problem as problem:
                 return contract.refusal(problem)
             outcome = contract.start(Call(operation, scope, arguments, body or b""), contract.workers.deadline())
-        except Exception as error:  # noqa: BLE001  # the layers in front answer it
-            return partial(self._raise, error)
+        except BaseException as error:  # noqa: BLE001  # the layers in front and the server answer it
+            return self._raising(error)
         return partial(self._finish, outcome) if isinstance(outcome, Started) else outcome
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,16 +130,25 @@ class ContractMiddleware:
         try:
             answer = await self._contract.result(started)
         except Exception as error:  # noqa: BLE001  # the layers in front answer it
-            await self._raise(error, scope, receive, send)
-            return
-        if answer.stream is None:
-            await send_answer(answer, send, head=scope["method"] == "HEAD")
+            raising = self._raising(error)
         else:
-            await self._contract.send_stream(started, answer, receive, send)
+            if answer.stream is None:
+                await send_answer(answer, send, head=scope["method"] == "HEAD")
+            else:
+                await self._contract.send_stream(started, answer, receive, send)
+            return
+        await raising(scope, receive, send)
 
-    async def _raise(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[_RAISE] = error
-        await self._layers(scope, receive, send)
+    def _raising(self, error: BaseException) -> ASGIApp:
+        """The whole application, with this error raised in place of this middleware; call it once."""
+        errors = [error]
+        del error  # no reference cycle: the layers in front raise the error again, through this frame's closure
+
+        async def raise_it(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[_RAISE] = errors.pop()
+            await self._layers(scope, receive, send)
+
+        return raise_it
 
     async def _run_stock(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call Connexion's stack. A chunked body is read first, so that it is limited and gets a Content-Length."""

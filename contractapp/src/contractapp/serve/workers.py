@@ -1,4 +1,4 @@
-"""The threads that run handlers. Calls that finish at about the same time wake the event loop only once.
+"""The threads that run handlers.
 
 A lane is a queue with its own threads: writers that wait for a lock do not occupy the threads of readers.
 """
@@ -6,130 +6,14 @@ A lane is a queue with its own threads: writers that wait for a lock do not occu
 import asyncio
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from math import inf
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
 from contractapp.problems import Unavailable
-
-SWEEP_SECONDS = 0.25
-
-
-class Job:
-    """One call: created in an event loop, run in a thread; the event loop then sets the result.
-
-    A job that was given up drops its references: it may stay in its queue for a long time, its call may refer to the
-    body of a request, and its future to an error whose traceback refers to the same body.
-    """
-
-    __slots__ = ("_call", "_discard", "_error", "_result", "_unfinished", "deadline", "future")
-
-    def __init__(
-        self,
-        call: Callable[[], Any],
-        future: "asyncio.Future[Any]",
-        unfinished: "_UnfinishedJobs",
-        deadline: float,
-        discard: Callable[[Any], object] | None,
-    ) -> None:
-        self.future: asyncio.Future[Any] | None = future
-        self.deadline = deadline
-        self._unfinished = unfinished
-        self._call: Callable[[], Any] | None = call
-        self._discard = discard
-        self._result: Any = None
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        """Run the call, in a thread. A job that was given up in the queue does not run: it was answered already."""
-        call, future = self._call, self.future
-        if call is None or future is None or future.done():
-            return
-        try:
-            self._result = call()
-        except (StopIteration, asyncio.CancelledError) as error:  # futures give these exceptions another meaning
-            self._error = RuntimeError(f"A handler raised {type(error).__name__}.")
-            self._error.__cause__ = error
-        except BaseException as error:  # noqa: BLE001  # the event loop raises it again
-            self._error = error
-        self._unfinished.finish(self)
-        del self, future  # no reference cycle: they refer to the error, whose traceback refers to this frame
-
-    def settle(self) -> None:
-        """Set the result or error of the future, in the event loop, after the job has run."""
-        future, result, error = self.future, self._result, self._error
-        self._call = self._result = self._error = None
-        if error is not None:
-            if future is not None and not future.done():
-                future.set_exception(error)
-        elif future is not None and not future.done():
-            future.set_result(result)
-        elif self._discard is not None:
-            self._discard(result)
-
-    def give_up(self) -> None:
-        """Raise `Unavailable` in the caller, in the event loop, at the deadline."""
-        future, self._call, self.future = self.future, None, None
-        if future is not None and not future.done():
-            future.set_exception(Unavailable())
-
-    def abandon(self) -> None:
-        """Give up the job in the event loop, because the caller was cancelled; discard a result that it already has."""
-        future, self._call, self.future = self.future, None, None
-        if future is None or future.cancelled() or not future.done() or future.exception() is not None:
-            return
-        if self._discard is not None:
-            self._discard(future.result())
-
-
-class _UnfinishedJobs:
-    """The jobs of one event loop that are not answered yet. At its deadline, a job is answered with 503."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._jobs: set[Job] = set()
-        self._sweeping = False
-        self._finished: deque[Job] = deque()
-        self._woken = False
-
-    def add(self, job: Job) -> None:
-        self._jobs.add(job)
-        if not self._sweeping:
-            self._sweeping = True
-            self.loop.call_later(SWEEP_SECONDS, self._sweep)
-
-    def remove(self, job: Job) -> None:
-        self._jobs.discard(job)
-
-    def finish(self, job: Job) -> None:
-        """Report a finished job, in a thread. Jobs that finish before the event loop reacts share one wake-up."""
-        self._finished.append(job)
-        if not self._woken:
-            self._woken = True
-            try:
-                self.loop.call_soon_threadsafe(self._settle)
-            except RuntimeError:  # the event loop is closed: no caller waits for the answer
-                self._finished.clear()
-                self._woken = False
-
-    def _settle(self) -> None:
-        self._woken = False  # before the queue is emptied, so that a job that finishes now wakes the loop again
-        while self._finished:
-            job = self._finished.popleft()
-            self._jobs.discard(job)
-            job.settle()
-
-    def _sweep(self) -> None:
-        now = time.monotonic()
-        for job in [job for job in self._jobs if job.deadline <= now or job.future is None]:
-            self._jobs.discard(job)
-            job.give_up()
-        self._sweeping = bool(self._jobs)
-        if self._sweeping:
-            self.loop.call_later(SWEEP_SECONDS, self._sweep)
+from contractapp.serve.jobs import Job, UnfinishedJobs, Waiter
 
 
 class Lane:
@@ -213,7 +97,7 @@ class Workers:
         self.timeout_seconds = timeout_seconds
         self.read = Lane("read", read_threads, queue_size)
         self.write = Lane("write", write_threads, queue_size) if write_threads else self.read
-        self._by_loop: dict[asyncio.AbstractEventLoop, _UnfinishedJobs] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, UnfinishedJobs] = {}
 
     def deadline(self) -> float:
         """The deadline of a request or chunk that begins now, on the clock `time.monotonic`."""
@@ -233,15 +117,23 @@ class Workers:
         """
         return self._run(lane.put, call, self.deadline() if deadline is None else deadline, discard)
 
-    async def wait(self, future: "asyncio.Future[Any]", deadline: float) -> Any:
-        """The result of a future of this event loop, for which no thread is needed; `Unavailable` at the deadline."""
+    async def wait(self, awaitable: Awaitable[Any], deadline: float) -> Any:
+        """The result of a coroutine, task or future of this event loop, for which no thread is needed.
+
+        At the deadline, it is cancelled, and `Unavailable` is raised.
+        """
         unfinished = self._unfinished_jobs()
-        job = Job(_nothing, future, unfinished, deadline, None)
-        unfinished.add(job)
+        waiter = Waiter(asyncio.ensure_future(awaitable), deadline)
+        unfinished.add(waiter)
         try:
-            return await future
+            return await waiter.future
+        except asyncio.CancelledError:
+            if waiter.is_late:
+                raise Unavailable from None
+            raise
         finally:
-            unfinished.remove(job)
+            unfinished.remove(waiter)
+            del waiter  # no reference cycle: its future refers to the error, whose traceback refers to this frame
 
     def run_next(self, lane: Lane, call: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
         """As `run`, for a further call of a request that was accepted before; the queue never refuses it."""
@@ -279,16 +171,12 @@ class Workers:
         finally:
             del future, job  # no reference cycle: they refer to the error, whose traceback refers to this frame
 
-    def _unfinished_jobs(self) -> _UnfinishedJobs:
+    def _unfinished_jobs(self) -> UnfinishedJobs:
         loop = asyncio.get_running_loop()
         unfinished = self._by_loop.get(loop)
         if unfinished is None:
             for other in list(self._by_loop):
                 if other.is_closed():  # the value refers to its loop, so that weak keys would never be dropped
                     self._by_loop.pop(other, None)
-            unfinished = self._by_loop[loop] = _UnfinishedJobs(loop)
+            unfinished = self._by_loop[loop] = UnfinishedJobs(loop)
         return unfinished
-
-
-def _nothing() -> None:
-    """The call of a job that no thread runs."""

@@ -33,9 +33,9 @@ class ImmediateProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._content: bytes | None = None  # the body so far of a request that may be answered at once
+        self._pieces: list[bytes] | None = None  # the body so far of a request that may be answered at once
+        self._keep_alive = True
         self._at_once = 0
-        self._application: ASGIApp | None = None
         self._default_headers: RawHeaders = []
         self._default_lines = b""
         self._idle_since: float | None = None
@@ -49,10 +49,12 @@ class ImmediateProtocol(HttpToolsProtocol):
     def wait_for_body(self) -> None:
         """Call this after each piece of data was parsed: a body that has not arrived whole is waited for in ASGI."""
         self._at_once = 0
-        if self._content is not None:
+        if self._pieces is not None:
             self._start_cycle(None)
 
     def on_headers_complete(self) -> None:
+        if self.transport.is_closing():  # the answer before this request said so; httptools stops at an error
+            raise ConnectionError("a request after the last one of its connection (RFC 9112, section 9.6)")
         is_waiting = self.cycle is not None and not self.cycle.response_complete
         if (
             self.respond_at_once is None
@@ -63,24 +65,24 @@ class ImmediateProtocol(HttpToolsProtocol):
         ):
             super().on_headers_complete()
             return
+        self._complete_scope()
         self._at_once += 1
-        self._content = b""
+        self._pieces = []
         self.cycle = None  # type: ignore[assignment]  # the one before is complete
 
     def on_body(self, body: bytes) -> None:
-        if self._content is None:
+        if self._pieces is None:
             super().on_body(body)
         else:
-            self._content += body
+            self._pieces.append(body)
 
     def on_message_complete(self) -> None:
-        if self._content is None:
+        if self._pieces is None:
             super().on_message_complete()
             return
-        self._complete_scope()
         assert self.respond_at_once is not None
         scope: Any = self.scope
-        outcome = self.respond_at_once(scope, self._content)
+        outcome = self.respond_at_once(scope, b"".join(self._pieces))
         if isinstance(outcome, Answer):
             if self._write(outcome):
                 return
@@ -100,13 +102,17 @@ class ImmediateProtocol(HttpToolsProtocol):
         scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
         scope["raw_path"] = self.root_path.encode("ascii") + raw_path
         scope["query_string"] = url.query or b""
+        self._keep_alive = version != "1.0" and parser.should_keep_alive()  # as in uvicorn
 
     def _start_cycle(self, application: ASGIApp | None) -> None:
         """Let uvicorn serve the request, with this application in place of the whole one, if there is one."""
-        content, self._content = self._content or b"", None
-        self._application = application
-        super().on_headers_complete()
-        if content:
+        content, self._pieces = b"".join(self._pieces or ()), None
+        whole, self.app = self.app, application or self.app
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = whole
+        if content and application is None:  # any other has read it; the cycle lives until the next request
             self.cycle.body += content
             self.cycle.message_event.set()
 
@@ -114,8 +120,10 @@ class ImmediateProtocol(HttpToolsProtocol):
         """Send the answer; False if uvicorn must send it."""
         status, headers, body, _ = answer
         is_head = self.scope["method"] == "HEAD"
+        has_length = is_head or (status in _WITHOUT_LENGTH and not body)
+        if status not in STATUS_LINE:
+            return False
         lines = [STATUS_LINE[status], self._default()]
-        has_length = status in _WITHOUT_LENGTH or is_head
         for name, value in headers:
             if name in _FRAMING or HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
                 return False
@@ -126,14 +134,13 @@ class ImmediateProtocol(HttpToolsProtocol):
             lines += (name, b": ", value, b"\r\n")
         if not has_length:
             return False
-        self._content = None
-        keep_alive = self.parser.should_keep_alive()
-        lines.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        self._pieces = None
+        lines.append(b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n")
         if not is_head:
             lines.append(body)
         self.transport.write(b"".join(lines))
         self.server_state.total_requests += 1
-        if keep_alive:
+        if self._keep_alive:
             self._wait_for_next()
         else:
             self.transport.close()
@@ -166,11 +173,6 @@ class ImmediateProtocol(HttpToolsProtocol):
             self._idle_timer = self.loop.call_later(remaining, self._end_if_idle)
         else:
             self.timeout_keep_alive_handler()
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        application: Any = self._application
-        self._application = None
-        super()._start_asgi_task(cycle, application or app)
 
 
 def _sending(answer: Answer) -> ASGIApp:

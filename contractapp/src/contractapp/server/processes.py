@@ -35,7 +35,7 @@ from contractapp.server.supervisor import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from contractapp.answers import ProblemBody
+    from contractapp.answers import ProblemBody, RespondAtOnce
 
 # The length of the kernel's queue of new connections. It is long because the application's own queue answers 503.
 _BACKLOG = 2048
@@ -160,7 +160,7 @@ class _Config(uvicorn.Config):
             follow_parent(parent.join, grace_seconds(self))
         super().load()
         Protocol.timeout_seconds = self.timeout_seconds
-        Protocol.respond_at_once = getattr(self.loaded_app, "respond_at_once", None)
+        Protocol.respond_at_once = _respond_at_once(self.loaded_app)
         if Protocol.respond_at_once is not None:  # a `ContractApp`
             self.loaded_app.build()
         Protocol.problem_body = staticmethod(self.problem_body)  # a function, not a method
@@ -173,6 +173,14 @@ class _Config(uvicorn.Config):
 def _is_application(loaded: Any) -> bool:
     """Whether this is an ASGI application, and not a function that returns one."""
     return inspect.iscoroutinefunction(loaded) or inspect.iscoroutinefunction(getattr(loaded, "__call__", None))  # noqa: B004
+
+
+def _respond_at_once(loaded: Any) -> RespondAtOnce | None:
+    """The application's method of this name. A layer that passes on the attributes of the application has none."""
+    if not hasattr(type(loaded), "respond_at_once"):
+        return None
+    method: RespondAtOnce = loaded.respond_at_once
+    return method
 
 
 def _is_not_cancellation(record: logging.LogRecord) -> bool:

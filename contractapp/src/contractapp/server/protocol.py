@@ -198,6 +198,8 @@ class Protocol(ImmediateProtocol):
         """Answer with the problem and close, after the complete requests before it were answered in order."""
         self._refused = True
         self._stop_head_timer()
+        if self.transport.is_closing():
+            return
         if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
             self.cycle.keep_alive = False  # its answer ends the connection
             self.flow.pause_reading()
