@@ -6,13 +6,14 @@ The only module that reads the environment.
 import difflib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Self
 
 from sqlalchemy import make_url
 
 from api import database_url as urls
+from api import values
 from contractapp import cors, trusted_proxies
 
 _log = logging.getLogger(__name__)
@@ -24,47 +25,6 @@ class ConfigurationError(Exception):
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not a text")  # noqa: TRY004  # every parser raises ValueError
-    return value
-
-
-def _secret(value: object) -> str | bytes:
-    if not isinstance(value, str | bytes):
-        raise ValueError("neither a text nor bytes")  # noqa: TRY004  # as above
-    return value
-
-
-def _boolean(value: object) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    try:
-        return words[str(value).lower()]
-    except KeyError:
-        raise ValueError("not true or false") from None
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, Iterable):
-        raise ValueError("neither a text nor texts")  # noqa: TRY004  # as above
-    parts = value.split(",") if isinstance(value, str) else value
-    return tuple(part for part in (_text(part).strip() for part in parts) if part)
-
-
-def _log_level(value: object) -> str:
-    level = _text(value).lower()
-    if level not in {"critical", "error", "warning", "info", "debug"}:
-        raise ValueError("not one of critical, error, warning, info, debug")
-    return level
-
-
-def _prepared_statements(value: object) -> str:
-    word = _text(value).lower()
-    if word not in {"auto", "on", "off"}:
-        raise ValueError("not one of auto, on, off")
-    return word
 
 
 def _setting(
@@ -108,7 +68,7 @@ class Settings:
     """All settings of the service."""
 
     database_url: str = _setting(
-        _text,
+        values.text,
         "DATABASE_URL",
         "sqlite:///app.db",
         "The database: `sqlite:///` and a path, absolute or relative to the working directory, or `postgresql://…`.",
@@ -116,7 +76,7 @@ class Settings:
         repr=False,
     )
     secret_key: str | bytes | None = _setting(
-        _secret,
+        values.secret,
         "SECRET_KEY",
         None,
         "Flask's key for signing session cookies. The API itself does not use sessions.",
@@ -153,7 +113,7 @@ class Settings:
         "API_STATEMENT_TIMEOUT_SECONDS", 10.0, "How long one statement may run on PostgreSQL."
     )
     prepared_statements: str = _setting(
-        _prepared_statements,
+        values.prepared_statements,
         "API_PREPARED_STATEMENTS",
         "auto",
         "Whether statements are prepared on PostgreSQL: `on`, `off`, or `auto`, which is `off` behind a pooler "
@@ -166,28 +126,31 @@ class Settings:
         "API_IDEMPOTENCY_HOURS", 24, "How long the answer to a request with an `Idempotency-Key` is kept.", 8760
     )
     response_validation: bool = _setting(
-        _boolean,
+        values.boolean,
         "API_RESPONSE_VALIDATION",
         True,
         "Whether a response that does not match the contract is logged and replaced by a 500.",
     )
     require_if_match: bool = _setting(
-        _boolean,
+        values.boolean,
         "API_REQUIRE_IF_MATCH",
         False,
         "Whether a PUT or DELETE without `If-Match` gets a 428; the published contract then says so.",
     )
     cors_origins: tuple[str, ...] = _setting(
-        _texts, "API_CORS_ORIGINS", (), "Origins whose pages may call the API, separated by commas; `*` for all."
+        values.texts, "API_CORS_ORIGINS", (), "Origins whose pages may call the API, separated by commas; `*` for all."
     )
     trusted_proxies: tuple[str, ...] = _setting(
-        _texts,
+        values.texts,
         "API_TRUSTED_PROXIES",
         (),
         "Proxies whose `X-Forwarded-*` headers are used: addresses or networks, separated by commas.",
     )
     log_level: str = _setting(
-        _log_level, "API_LOG_LEVEL", "info", "The lowest level that is logged: critical, error, warning, info or debug."
+        values.log_level,
+        "API_LOG_LEVEL",
+        "info",
+        "The lowest level that is logged: critical, error, warning, info or debug.",
     )
     flask_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The values for Flask's configuration: every upper-case name given, the database's URL and the secret key."""

@@ -77,7 +77,8 @@ MAY_IMPORT = {
     "database.postgresql": {"config"},
     "database.sqlite": {"database.wal"},
     "database.wal": set(),
-    "config": {"database_url"},
+    "config": {"database_url", "values"},
+    "values": set(),
     "database_url": set(),
 }
 
