@@ -18,6 +18,7 @@ from contractapp.server import available_cores, listen, serve, supervisor
 # `shared` passes the application itself, so that the workers are forked; `own` passes its name.
 APPLICATION = """
 import json, os, sys
+from threading import Lock
 
 from contractapp.server import listen, serve
 
@@ -25,6 +26,7 @@ from contractapp.server import listen, serve
 class Application:
     def __init__(self):
         self.seen = {"made_by": os.getpid()}
+        self.lock = Lock()  # cannot be sent to a spawned process
 
     def respond_at_once(self, scope, content):  # as in `ContractApp`
         return None
