@@ -174,7 +174,8 @@ def start(contestant: Contestant, database_url: str, log: Path, mode: Mode = PIN
     """Start it on the cores of the mode and wait for its first answer."""
     port = _free_port()
     environ = {
-        **os.environ,
+        # Users keep the compiled modules; compiling them takes part of the start.
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "DATABASE_URL": database_url,
         "API_LOG_LEVEL": "warning",
         "PYTHONPATH": str(contestant.folder),
