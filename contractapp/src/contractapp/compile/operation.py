@@ -12,7 +12,7 @@ from contractapp.compile import keys
 from contractapp.compile.body import Entity, RequestBody, entity_of
 from contractapp.compile.document import Unsupported, resolve
 from contractapp.compile.parameters import MISSING, Headers, Parameter, Query, is_parameter
-from contractapp.compile.preconditions import ON_GET, PreconditionHeaders
+from contractapp.compile.preconditions import ON_GET, PreconditionHeaders, unmodified_headers
 from contractapp.compile.response import Responses
 from contractapp.compile.schema import Validator
 from contractapp.idempotency import IdempotencyStore
@@ -122,7 +122,9 @@ class CompiledOperation:
         if ON_GET not in arguments:
             return self.responses.answer(self.function(**arguments), path)
         preconditions = arguments.pop(ON_GET)
-        return self.responses.answer(self.function(**arguments), path, preconditions)
+        result = self.function(**arguments)
+        unmodified = unmodified_headers(result, preconditions)
+        return self.responses.answer(result, path) if unmodified is None else self.responses.not_modified(unmodified)
 
     def _compile_parameters(self, path: str, parameters: Sequence[Parameter], *, strict: bool) -> None:
         by_name = {p.name: p for p in parameters if p.location == "path"}

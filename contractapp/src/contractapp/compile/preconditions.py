@@ -7,10 +7,15 @@ a precondition that does not hold: 412, or 304 for If-None-Match on GET. On GET,
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+
+from connexion.lifecycle import ConnexionResponse
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from contractapp.compile.document import resolve
 from contractapp.compile.parameters import Parameter
+from contractapp.compile.response import unpack
 from contractapp.preconditions import EntityTags, Preconditions
 from contractapp.problems import Fault, PreconditionRequired
 
@@ -37,24 +42,25 @@ class PreconditionHeaders:
             and (self._is_get or argument in taken)
         }
         required = {name: found for name, found in self.parameters.items() if found[1].required}
+        self._is_required = bool(required)
         self._refused_with_400 = required if "428" not in statuses else {}
         self._refused_with_428 = required if "428" in statuses else {}
 
-    def read(self, headers: Sequence[tuple[bytes, bytes]], faults: list[Fault]) -> dict[str, EntityTags]:
-        """The preconditions of a request, by argument; adds what is wrong with them to `faults`."""
+    def read(self, headers: Sequence[tuple[bytes, bytes]], faults: list[Fault]) -> dict[str, EntityTags] | None:
+        """The preconditions of a request, by argument, or None; adds what is wrong with them to `faults`."""
+        sent = [line for line in headers if line[0] in self.parameters]
+        if not sent and not self._is_required:
+            return None
         lines: dict[bytes, bytes] = {}
-        for name, value in headers:
-            if name in self.parameters:
-                lines[name] = lines[name] + b", " + value if name in lines else value
+        for name, value in sent:
+            lines[name] = lines[name] + b", " + value if name in lines else value
         found = {}
         for name, value in lines.items():
             argument, parameter = self.parameters[name]
-            text = value.decode("latin-1")
-            tags = EntityTags.parse(text)
-            if tags is None:
-                faults.append(parameter.fault("must be * or a list of entity tags, each in double quotes"))
-            else:
-                parameter.read(text, faults)
+            read = _read_often if len(value) <= _LONGEST_OFTEN else _read
+            tags, wrong = read(parameter, value)
+            faults.extend(wrong)
+            if tags is not None:
                 found[argument] = tags
         faults.extend(p.fault("is required") for name, (_, p) in self._refused_with_400.items() if name not in lines)
         return found
@@ -68,6 +74,37 @@ class PreconditionHeaders:
             arguments[ON_GET] = Preconditions(**found)
         elif found:
             arguments.update(found)
+
+
+def unmodified_headers(result: Any, preconditions: Preconditions) -> Mapping[str, str] | None:
+    """The headers of a handler's result, if it has the status 200 and a tag that has not been modified; else None."""
+    headers: Mapping[str, str]
+    if isinstance(result, WerkzeugResponse | ConnexionResponse):
+        status, headers = result.status_code, dict(result.headers or {})
+    else:
+        _, status, headers = unpack(result)
+    tag = headers.get("ETag") or next((value for name, value in headers.items() if name.lower() == "etag"), None)
+    if status not in {200, None} or tag is None or not preconditions.is_not_modified(tag):
+        return None
+    if isinstance(result, WerkzeugResponse):
+        result.close()
+    return headers
+
+
+def _read(parameter: Parameter, value: bytes) -> tuple[EntityTags | None, Sequence[Fault]]:
+    """The tags in the value of a header, and what is wrong with it."""
+    text = value.decode("latin-1")
+    tags = EntityTags.parse(text)
+    if tags is None:
+        return None, [parameter.fault("must be * or a list of entity tags, each in double quotes")]
+    faults: list[Fault] = []
+    parameter.read(text, faults)
+    return tags, faults
+
+
+# Clients ask again and again with the same tags. Long values are not kept: they would take much memory.
+_LONGEST_OFTEN = 64
+_read_often = lru_cache(maxsize=1024)(_read)
 
 
 def require_if_match(document: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin
 
@@ -16,7 +17,6 @@ from contractapp.answers import Answer, ProblemBody, RawHeaders, problem_answer
 from contractapp.compile.body import is_json
 from contractapp.compile.document import Unsupported, resolve
 from contractapp.compile.schema import Validator
-from contractapp.preconditions import Preconditions
 from contractapp.problems import MEDIA_TYPE, Problem
 
 _NO_BODY = frozenset({204, 304})
@@ -65,19 +65,13 @@ class Responses:
         media_types = {found.media_type for found in documented.values() if found.media_type}
         self._media_types = {name: _MediaType(name) for name in ("application/json", *sorted(media_types))}
 
-    def answer(self, result: Any, path: str, preconditions: Preconditions | None = None) -> Answer:
-        """The answer for a handler's result. Relative targets of `Location` and `Link` are resolved against `path`.
-
-        With `preconditions`, a result whose `ETag` has not been modified gives a 304, and is not serialised. Raises
-        `PreconditionFailed`.
-        """
-        if preconditions is not None:
-            result = _not_modified(result, preconditions)
+    def answer(self, result: Any, path: str) -> Answer:
+        """The answer for a handler's result. Relative targets of `Location` and `Link` are resolved against `path`."""
         if isinstance(result, WerkzeugResponse):
             return self._checked(from_werkzeug(result))
         if isinstance(result, ConnexionResponse):  # its body is serialised already
             return self._checked(from_werkzeug(_from_connexion(result)))
-        data, status, headers = _unpack(result)
+        data, status, headers = unpack(result)
         if isinstance(data, WerkzeugResponse):
             return self._checked(from_werkzeug(_changed(data, status, headers)))
         if status is None:
@@ -102,13 +96,21 @@ class Responses:
             raw.append((b"content-length", b"%d" % len(body)))
         names = set()
         for key, value in headers.items():
-            name = key.lower()
+            name, encoded = _header_name(key)
             names.add(name)
             if name not in {"content-type", "content-length"}:
-                raw.append((name.encode("latin-1"), _reference(name, value, path).encode("latin-1")))
+                raw.append((encoded, _reference(name, value, path).encode("latin-1")))
         if self._validate:
             self._check(status, media_type.name, names, data, body)
         return Answer(status, raw, body)
+
+    def not_modified(self, headers: Mapping[str, str]) -> Answer:
+        """A 304 with those of the headers that do not describe a body."""
+        raw = [(*_header_name(name), str(value)) for name, value in headers.items()]
+        kept = [(name, encoded, value) for name, encoded, value in raw if not name.startswith("content-")]
+        if self._validate:
+            self._check(304, None, {name for name, _, _ in kept}, None, b"")
+        return Answer(304, [(encoded, value.encode("latin-1")) for _, encoded, value in kept], b"")
 
     def problem(self, problem: Problem) -> Answer:
         """The answer for a problem that a handler raised, checked with the contract."""
@@ -223,7 +225,8 @@ def _document(definition: Mapping[str, Any], document: Mapping[str, Any]) -> _Do
     return _Documented(validators, frozenset(required), media_type, frozenset(filter(is_json, validators)))
 
 
-def _unpack(result: Any) -> tuple[Any, int | None, Mapping[str, str]]:
+def unpack(result: Any) -> tuple[Any, int | None, Mapping[str, str]]:
+    """Body, status and headers of what a handler returned."""
     if not isinstance(result, tuple):
         return result, None, {}
     if len(result) == 3:
@@ -236,22 +239,6 @@ def _unpack(result: Any) -> tuple[Any, int | None, Mapping[str, str]]:
     if len(result) == 1:
         return result[0], None, {}
     raise TypeError("A handler returns a body, (body, status), (body, headers) or (body, status, headers).")
-
-
-def _not_modified(result: Any, preconditions: Preconditions) -> Any:
-    """The result, or a 304 with its headers if it has the status 200 and a tag that has not been modified."""
-    headers: Mapping[str, str]
-    if isinstance(result, WerkzeugResponse | ConnexionResponse):
-        status, headers = result.status_code, dict(result.headers or {})
-    else:
-        _, given, headers = _unpack(result)
-        status = 200 if given is None else given
-    tag = next((value for name, value in headers.items() if name.lower() == "etag"), None)
-    if status != 200 or tag is None or not preconditions.is_not_modified(tag):
-        return result
-    if isinstance(result, WerkzeugResponse):
-        result.close()
-    return None, 304, {name: value for name, value in headers.items() if not name.lower().startswith("content-")}
 
 
 def _status(status: Any) -> int | None:
@@ -278,6 +265,11 @@ def _changed(response: WerkzeugResponse, status: int | None, headers: Mapping[st
 
 def _content_type(headers: Mapping[str, str]) -> str | None:
     return next((value for key, value in headers.items() if key.lower() == "content-type"), None)
+
+
+@lru_cache(maxsize=256)
+def _header_name(name: str) -> tuple[str, bytes]:
+    return name.lower(), name.lower().encode("latin-1")
 
 
 def _reference(name: str, value: str, path: str) -> str:
