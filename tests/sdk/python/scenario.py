@@ -21,6 +21,7 @@ from users_and_posts_api_client.models import (
     Post,
     PostChanges,
     PostRefusedProblem,
+    PreconditionFailedProblem,
     Problem,
     ProblemType,
     User,
@@ -30,7 +31,7 @@ from users_and_posts_api_client.models import (
 )
 from users_and_posts_api_client.types import UNSET, Unset
 
-Refused = BadRequestProblem | UserRefusedProblem | PostRefusedProblem
+Refused = BadRequestProblem | UserRefusedProblem | PostRefusedProblem | PreconditionFailedProblem
 Parsed = User | Post | list[Post] | Message | Health | Refused | Problem | None
 
 
