@@ -228,6 +228,9 @@ def test_the_page_is_as_dark_as_the_system_until_the_reader_chooses(visit, serve
     expect_scheme(page, scheme)
     page.emulate_media(color_scheme=other)
     expect_scheme(page, other)  # the choice was the system's: the page follows the system again
+    page.reload()
+    page.locator(".opblock").first.wait_for()
+    expect_scheme(page, other)
 
 
 def test_a_choice_holds_in_the_other_pages_of_the_browser(visit, server):
