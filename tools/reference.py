@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 # The public modules, in the order of the page, each with its public names; None stands for those in its `__all__`.
 MODULES: dict[str, tuple[str, ...] | None] = {
     "contractapp": (
-        *("ContractApp", "Workers", "ContractError"),
+        *("ContractApp", "Workers", "in_thread", "wait", "in_event_loop", "ContractError"),
         *("Problem", "Fault", "InvalidRequest", "NotFound", "MethodNotAllowed", "RequestTimeout", "ContentTooLarge"),
         *("PreconditionFailed", "PreconditionRequired", "UnsupportedMediaType", "InternalError", "Unavailable"),
         *("EntityTags", "IdempotencyStore", "Claim", "Remembered", "IdempotencyKeyReused", "IdempotencyKeyInUse"),

@@ -20,7 +20,7 @@ from contractapp.testing import ledger
 FOLDER = Path(__file__).parent.parent
 TEXT = (FOLDER / "README.md").read_text()
 PROJECT = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
-PYTHON = ("hello", "preconditions", "orders", "problems", "serving", "public")
+PYTHON = ("hello", "preconditions", "orders", "problems", "inlined", "serving", "public")
 
 
 def blocks(language):
@@ -149,6 +149,18 @@ def test_the_example_of_idempotency_keys_creates_one_order(folder, ask, contract
     assert (failed.status, reused.status) == (500, 422)
     assert orders.database.execute("SELECT item FROM orders").fetchall() == [("a",), ("a",)]
     assert order({"item": "c"}, "3").json() == {"id": 3}
+
+
+def test_the_inline_handler_reads_its_file_in_a_thread(folder, ask, contract):
+    import inlined
+
+    (folder / "2026.txt").write_text("A good year.")
+    year = {"name": "year", "in": "path", "required": True, "schema": {"type": "integer"}}
+    app = ContractApp("api", inline=["get_report"])
+    paths = {"/reports/{year}": {"get": {"operationId": "get_report", "parameters": [year]}}}
+    app.add_api(contract(paths), handlers={"get_report": inlined.get_report})
+
+    assert ask(app, "GET", "/reports/2026").json() == "A good year."
 
 
 def test_the_layers_work_around_the_application(folder, ask):

@@ -12,7 +12,7 @@ from contractapp.compile import keys
 from contractapp.compile.body import Entity, RequestBody, entity_of
 from contractapp.compile.document import Unsupported, resolve
 from contractapp.compile.parameters import MISSING, Headers, Parameter, Query, is_parameter
-from contractapp.compile.preconditions import ON_GET, PreconditionHeaders, unmodified_headers
+from contractapp.compile.preconditions import ARGUMENTS, ON_GET, PreconditionHeaders, unmodified_headers
 from contractapp.compile.response import Responses
 from contractapp.compile.schema import Validator
 from contractapp.idempotency import IdempotencyStore
@@ -140,11 +140,15 @@ class CompiledOperation:
         self._headers = Headers([p for p in headers if p.name.lower().encode() not in own])
 
     def _compile_preconditions(self, parameters: Sequence[Parameter], definition: Mapping[str, Any]) -> None:
-        headers = [p for p in parameters if p.location == "header"]
+        headers = [p for p in parameters if p.location == "header" and p.name.lower() in ARGUMENTS]
+        self._preconditions: PreconditionHeaders | None = None
+        if not headers:
+            return
         statuses = [str(status) for status in definition.get("responses", {})]
         taken = inspect.signature(inspect.unwrap(self.function)).parameters
         found = PreconditionHeaders(headers, self.method, statuses, taken)
-        self._preconditions = found if found.parameters else None
+        if found.parameters:
+            self._preconditions = found
 
     def _bind_signature(self, definition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
         signature = inspect.signature(inspect.unwrap(self.function))

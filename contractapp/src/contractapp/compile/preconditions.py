@@ -19,7 +19,7 @@ from contractapp.compile.response import unpack
 from contractapp.preconditions import EntityTags, Preconditions
 from contractapp.problems import Fault, PreconditionRequired
 
-_ARGUMENTS = {"if-match": "if_match", "if-none-match": "if_none_match"}
+ARGUMENTS = {"if-match": "if_match", "if-none-match": "if_none_match"}
 
 # The key of the preconditions of a GET among the arguments: no argument of a handler can have this name.
 ON_GET = "If-Match, If-None-Match"
@@ -37,7 +37,7 @@ class PreconditionHeaders:
         self.parameters = {
             parameter.name.lower().encode(): (argument, parameter)
             for parameter in parameters
-            if (argument := _ARGUMENTS.get(parameter.name.lower())) is not None
+            if (argument := ARGUMENTS.get(parameter.name.lower())) is not None
             and failing[argument] in statuses
             and (self._is_get or argument in taken)
         }
