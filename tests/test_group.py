@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, create_engine, delete, event, insert, text, update
+from sqlalchemy import String, bindparam, create_engine, delete, event, insert, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from api import posts, users
@@ -38,7 +38,9 @@ CHANGES = st.one_of(
     st.tuples(st.just(posts._DELETE), st.fixed_dictionaries({"post_id": IDS})),
 )
 ALL_EMAILS = (
-    update(User.__table__).values(email=bindparam("new") + User.__table__.c.email).returning(User.__table__.c.id)
+    update(User.__table__)
+    .values(email=bindparam("new", type_=String) + User.__table__.c.email)
+    .returning(User.__table__.c.id)
 )
 
 
