@@ -29,7 +29,18 @@ PATHS = {
     f"/{name}": {"get": {"operationId": name, "responses": ANY}}
     for name in (
         *("read", "wait", "hop", "thread", "empty", "unchanged", "stream", "refuse", "breaks", "breaks_late", "leaves"),
-        *("is_cancelled", "unframed", "closes", "strange", "unprintable", "sees", "session", "after", "stock"),
+        *(
+            "is_stopped",
+            "is_cancelled",
+            "unframed",
+            "closes",
+            "strange",
+            "unprintable",
+            "sees",
+            "session",
+            "after",
+            "stock",
+        ),
     )
 } | {
     "/things/{number}": {
@@ -104,8 +115,11 @@ def handlers(calls):  # noqa: C901  # a list of small functions
     def leaves():
         raise SystemExit
 
-    def is_cancelled():
+    def is_stopped():
         raise StopIteration
+
+    def is_cancelled():
+        raise asyncio.CancelledError
 
     def unframed():
         return "text", 200, {"Transfer-Encoding": "chunked"}
@@ -320,7 +334,9 @@ REQUESTS = {
     "stream": get(b"/stream") + get(b"/read"),
     "problem": get(b"/refuse") + get(b"/read"),
     "error": get(b"/breaks") + get(b"/breaks_late") + get(b"/read"),
-    "base exceptions": get(b"/is_cancelled") + get(b"/leaves") + get(b"/read"),
+    "stop iteration": get(b"/is_stopped") + get(b"/read"),
+    "system exit": get(b"/leaves") + get(b"/read"),
+    "cancelled error": get(b"/is_cancelled") + get(b"/read"),
     "breach": get(b"/agreed") + get(b"/read"),
     "unframed": get(b"/unframed") + get(b"/read"),
     "closes": get(b"/closes") + GOOD,
@@ -339,7 +355,8 @@ INVALID = {
     "garbage": b"\0\0\r\n\r\n",
     "unknown method": get(b"/read", method=b"BREW"),
     "no host": b"GET /read HTTP/1.1\r\n\r\n",
-    "bad target, and a body that is not whole": post(b"/\xc3\xa9", b'{"a": 1}')[:-1],
+    "bad target": get(b"http://test:99999/read"),
+    "bad target, and a body that is not whole": post(b"http://test:99999/things", b'{"a": 1}')[:-1],
 }
 
 

@@ -119,10 +119,12 @@ class Protocol(ImmediateProtocol):
             raise ValueError("neither HTTP/1.0 nor HTTP/1.1 with exactly one Host (RFC 9112, section 3.2)")
         if len(names) > _MAX_HEADERS or len(self.pipeline) >= _MAX_PIPELINED:
             raise ValueError("too many headers or pipelined requests")
-        self._in_head = False
+        if not self.parser.should_upgrade():
+            self._begin_request(version, names)
+        self._in_head = False  # only now, because a target that is not a URL raised an error
         self._stop_head_timer()
-        if self.parser.should_upgrade():
-            return
+
+    def _begin_request(self, version: str, names: list[bytes]) -> None:
         if version == "1.1" and b"expect" in names:
             self.expect_100_continue = self._expects_continue()
         super().on_headers_complete()
