@@ -141,8 +141,8 @@ def test_downgrade_reverses_upgrade(engine):
 
 def _to(engine, revision, move=command.upgrade):
     """Bring the schema to a revision."""
-    with migrations._ALONE[engine.name](connection := engine.connect()):
-        config = migrations._config()
+    with revisions._ALONE[engine.name](connection := engine.connect()):
+        config = revisions._config()
         config.attributes["connection"] = connection
         move(config, revision)
         connection.commit()

@@ -205,7 +205,7 @@ def test_a_file_is_read_and_served(tmp_path, ask):
 
 
 def test_the_middleware_stack_can_be_built_before_the_first_request(contract):
-    app = start(contract(paths(one={})), {"one": lambda: {}})
+    app = start(contract(paths(one={})), {"one": lambda: {"a": 1}})
     before = app.middleware.middleware_stack
     app.build()
     built = app.middleware.middleware_stack
