@@ -1,6 +1,8 @@
 """Answers requests at once, in the callback of the parser, if they arrived whole and the application need not wait.
 
 Such a request costs no task, no ASGI messages and one `write`. All others are served by uvicorn through ASGI.
+The answers are written when all data that has arrived on any connection was read: a client on the same machine then
+wakes up once for several answers, which takes half the time of a small request.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class ImmediateProtocol(HttpToolsProtocol):
         self._pieces: list[bytes] | None = None  # the body so far of a request that may be answered at once
         self._keep_alive = True
         self._at_once = 0
+        self._unwritten: list[bytes] = []
         self._default_headers: RawHeaders = []
         self._default_lines = b""
         self._idle_since: float | None = None
@@ -44,7 +47,23 @@ class ImmediateProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
+        self._unwritten.clear()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks
+        self.flush()
+        return False
+
+    def shutdown(self) -> None:
+        self.flush()
+        super().shutdown()
+
+    def flush(self) -> None:
+        """Write the answers that were not written yet."""
+        if self._unwritten:
+            data = b"".join(self._unwritten)
+            self._unwritten.clear()
+            self.transport.write(data)
 
     def wait_for_body(self) -> None:
         """Call this after each piece of data was parsed: a body that has not arrived whole is waited for in ASGI."""
@@ -63,6 +82,7 @@ class ImmediateProtocol(HttpToolsProtocol):
             or self._at_once >= _MAX_AT_ONCE
             or self.flow.write_paused
         ):
+            self.flush()
             super().on_headers_complete()
             return
         self._complete_scope()
@@ -106,6 +126,7 @@ class ImmediateProtocol(HttpToolsProtocol):
 
     def _start_cycle(self, application: ASGIApp | None) -> None:
         """Let uvicorn serve the request, with this application in place of the whole one, if there is one."""
+        self.flush()
         content, self._pieces = b"".join(self._pieces or ()), None
         whole, self.app = self.app, application or self.app
         try:
@@ -138,11 +159,14 @@ class ImmediateProtocol(HttpToolsProtocol):
         lines.append(b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n")
         if not is_head:
             lines.append(body)
-        self.transport.write(b"".join(lines))
+        if not self._unwritten:
+            self.loop.call_soon(self.flush)
+        self._unwritten += lines
         self.server_state.total_requests += 1
         if self._keep_alive:
             self._wait_for_next()
         else:
+            self.flush()
             self.transport.close()
         return True
 

@@ -73,6 +73,7 @@ class Protocol(ImmediateProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks
         """Answer the last complete request of a client that closed its sending side, since it may still read."""
+        super().eof_received()
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
         self.cycle.keep_alive = False
@@ -200,6 +201,7 @@ class Protocol(ImmediateProtocol):
         """Answer with the problem and close, after the complete requests before it were answered in order."""
         self._refused = True
         self._stop_head_timer()
+        self.flush()
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
