@@ -78,6 +78,19 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+# The files of the README's blocks in Python and YAML, in the order of the page.
+NAMES_OF_BLOCKS = (
+    "hello.py",
+    "hello.yaml",
+    "preconditions.py",
+    "orders.py",
+    "problems.py",
+    "inlined.py",
+    "serving.py",
+    "public.py",
+)
+
+
 def sources(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
@@ -114,7 +127,7 @@ def write_project(folder: Path) -> None:
     files = [text for language, text in BLOCKS if language in {"python", "yaml"}]
     write(folder / "api" / "__init__.py", '"""A package of another project."""\n\nOWNER = "somebody else"\n')
     write(folder / "use.py", "import hello\nfrom api import OWNER\n\nprint(OWNER, hello.greet(OWNER))\n")
-    for name, text in zip(("hello.py", "hello.yaml", "problems.py", "serving.py", "public.py"), files, strict=True):
+    for name, text in zip(NAMES_OF_BLOCKS, files, strict=True):
         write(folder / name, text)
 
 
@@ -133,7 +146,7 @@ def names_are_typed(python: str, checker: str, project: Path) -> None:
         str(project.parent / "cache"),
     ]
     checked = run(*mypy, ".", cwd=project)
-    assert checked == "Success: no issues found in 6 source files\n", checked
+    assert checked == "Success: no issues found in 9 source files\n", checked
     write(project / "names.py", run(python, "-W", "ignore", "-c", NAMES, cwd=project))
     revealed = re.findall(
         r"^names\.py:\d+: note: Revealed type is \"(.*)\"$", run(*mypy, "names.py", cwd=project), re.MULTILINE
@@ -161,10 +174,11 @@ def service_serves(library: Path, service: Path, outside: Path) -> None:
 
 @contextmanager
 def serving(command: list[str], folder: Path, settings: dict[str, str] | None = None):
-    """The base URL of a server, which prints it on its first line and must exit with status 0."""
+    """The base URL of a server, which prints it when it has a port, and must exit with status 0."""
     server = subprocess.Popen(command, cwd=folder, env=settings, stdout=subprocess.PIPE, text=True)
     try:
-        yield re.search(r"http://[^/\s]+", server.stdout.readline())[0]
+        found = (re.search(r"http://[^/\s]+:\d+", line) for line in server.stdout)
+        yield next(filter(None, found))[0]
     finally:
         server.send_signal(signal.SIGTERM)
         status = server.wait(30)

@@ -8,7 +8,7 @@ import msgspec
 
 from contractapp.answers import Receive
 from contractapp.compile.document import Unsupported, resolve
-from contractapp.compile.schema import Validator
+from contractapp.compile.schema import Validator, validator
 from contractapp.problems import ContentTooLarge, Fault, InvalidRequest, RequestTimeout, UnsupportedMediaType
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -35,7 +35,7 @@ class RequestBody:
         for media_type, content in definition.get("content", {}).items():
             if not is_json(media_type) or "*" in media_type or ";" in media_type:
                 raise Unsupported(f"a body of type {media_type}")
-            self.validators[media_type.lower()] = Validator(content.get("schema", {}), document, "request")
+            self.validators[media_type.lower()] = validator(content.get("schema", {}), document, "request")
         schemas = [resolve(document, content.get("schema", {})) for content in definition.get("content", {}).values()]
         if any("default" in schema for schema in schemas):
             raise Unsupported("a default for the whole body")

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from contractapp.compile.document import Unsupported, resolve
-from contractapp.compile.schema import Validator, pointer_to
+from contractapp.compile.schema import pointer_to, validator
 from contractapp.problems import MAX_ERRORS, Fault
 
 # Python's int() raises an error for more than 4300 digits; no useful number has more than 400.
@@ -49,7 +49,7 @@ class Parameter:
         if definition.get("allowEmptyValue") or (kind == "string" and schema.get("format") == "path"):
             raise Unsupported(f"the form of the parameter {self.name!r}")
         self.default = schema.get("default", MISSING)
-        self.validator = Validator(schema, document, "request")
+        self.validator = validator(schema, document, "request")
         self._decode, self._expectation = _DECODERS[kind]
 
     def read(self, text: str, faults: list[Fault]) -> Any:

@@ -16,7 +16,7 @@ from werkzeug.wsgi import ClosingIterator
 from contractapp.answers import Answer, ProblemBody, RawHeaders, problem_answer
 from contractapp.compile.body import is_json
 from contractapp.compile.document import Unsupported, resolve
-from contractapp.compile.schema import Validator
+from contractapp.compile.schema import Validator, validator
 from contractapp.problems import MEDIA_TYPE, Problem
 
 _NO_BODY = frozenset({204, 304})
@@ -211,7 +211,7 @@ def _raw(response: WerkzeugResponse) -> RawHeaders:
 def _document(definition: Mapping[str, Any], document: Mapping[str, Any]) -> _Documented:
     content = definition.get("content", {})
     validators = {
-        media_type.partition(";")[0].strip().lower(): Validator(media.get("schema", {}), document, "response")
+        media_type.partition(";")[0].strip().lower(): validator(media.get("schema", {}), document, "response")
         for media_type, media in content.items()
     }
     if any("*" in media_type for media_type in validators):

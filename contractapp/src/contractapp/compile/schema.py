@@ -4,10 +4,12 @@ A reason names the rule that was broken, never the value. For a `pattern`, the c
 extension `x-pattern-message` beside it.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import jsonschema_rs
 
@@ -30,6 +32,7 @@ class Validator:
     """A schema compiled for one direction; `json_schema` is its translation to JSON Schema draft 4."""
 
     def __init__(self, schema: Schema, document: Schema, direction: Direction) -> None:
+        self._document = document
         translation = _Translation(document, direction)
         root = translation.schema(schema, ())
         self.json_schema: Schema = root | {"components": {"schemas": translation.components(root)}}
@@ -59,6 +62,19 @@ class Validator:
                 if known is None or rank < known[0]:
                     found[place] = rank, reason
         return [Fault(location, pointer + place, found[place][1]) for place in sorted(found)[:MAX_ERRORS]]
+
+
+def validator(schema: Schema, document: Schema, direction: Direction) -> Validator:
+    """The validator of a schema. Equal schemas of a document have one: many answers have the same problem."""
+    key = id(document), direction, json.dumps(schema, default=str)
+    found = _compiled.get(key)
+    if found is None:
+        found = _compiled[key] = Validator(schema, document, direction)
+    return found
+
+
+# An entry is dropped with the last operation that uses it; until then the validator keeps its document, and so its id.
+_compiled: WeakValueDictionary[tuple[int, str, str], Validator] = WeakValueDictionary()
 
 
 class _Translation:

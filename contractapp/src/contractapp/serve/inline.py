@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from threading import local
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -17,6 +17,9 @@ from contractapp.serve.workers import Workers
 
 # As many greenlets of a thread are kept for later calls; each takes about 20 kB.
 _MAX_FREE = 100
+
+
+T = TypeVar("T")
 
 
 class Handler(greenlet):
@@ -133,7 +136,7 @@ def in_event_loop() -> bool:
     return type(getcurrent()) is Handler
 
 
-def in_thread(call: Callable[[], Any], *, write: bool = False) -> Any:
+def in_thread(call: Callable[[], T], *, write: bool = False) -> T:
     """The result of a call that may block: in a worker thread, if the event loop is running the current handler.
 
     The call sees the handler's context variables, such as `flask.g`. Raises `Unavailable` at the deadline of the
@@ -144,4 +147,5 @@ def in_thread(call: Callable[[], Any], *, write: bool = False) -> Any:
         return call()
     workers = current.workers
     lane = workers.write if write else workers.read
-    return current.pause(workers.run(lane, partial(copy_context().run, call), current.deadline))
+    result: T = current.pause(workers.run(lane, partial(copy_context().run, call), current.deadline))
+    return result
