@@ -303,7 +303,7 @@ def test_the_published_contract_says_whether_a_precondition_is_required(client, 
 
 @pytest.fixture
 def count_statements(app):
-    """The number of statements that a function runs; the application's engines are those of this test."""
+    """The number of statements that a function runs."""
 
     def count(function):
         engines = {runner.engine for runner in app.app.extensions["api.database"]}
@@ -312,6 +312,7 @@ def count_statements(app):
         def note(_connection, _cursor, statement, *_):
             seen.append(statement)
 
+        observed = {engine: engine._has_events for engine in engines}
         for engine in engines:
             event.listen(engine, "before_cursor_execute", note)
         try:
@@ -320,6 +321,9 @@ def count_statements(app):
         finally:
             for engine in engines:
                 event.remove(engine, "before_cursor_execute", note)
+                engine._has_events = observed[
+                    engine
+                ]  # SQLAlchemy keeps it: other tests' statements would miss the driver
 
     return count
 

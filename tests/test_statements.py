@@ -310,7 +310,7 @@ def test_a_value_looked_up_is_never_missing(on_postgresql, rows, database_url, t
         with other.begin() as third:
             third.execute(insert(users._users), {"id": 9, "username": "late", "email": "late@example.com"})
         connection.rollback()
-        assert answer.result(timeout=10) == [(9, "a", "b", 9, 9, "late", "late@example.com")]
+        assert answer.result(timeout=10) == [(9, "a", "b", 9, 9, "late", "late@example.com", '"1-1"')]
     runner.dispose()
     other.dispose()
 
