@@ -118,7 +118,11 @@ def is_running(pid):
 
 def opened_by(pid):
     """What the file descriptors of a process refer to."""
-    return {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed in the meantime
+            found.add(str(path.readlink()))
+    return found
 
 
 def test_workers_share_an_application(start):
