@@ -146,7 +146,11 @@ def test_the_process_that_forks_the_workers_has_no_thread_event_loop_or_database
 
 def _opened(pid):
     """What the file descriptors of a process refer to."""
-    return {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed in the meantime
+            found.add(str(path.readlink()))
+    return found
 
 
 def test_workers_are_forked_without_connections_to_postgresql(on_postgresql, database_url):
