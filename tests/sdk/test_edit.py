@@ -53,9 +53,9 @@ def test_python(saved, server, workshop):
     assert has_kept_both_changes(said, server)
 
 
-def test_typescript(node, saved, server, workshop):
+def test_typescript(debian, saved, server, workshop):
+    debian("npm")
     program = saved("TypeScript", "typescript/edit.ts")
-    shutil.copy(node / "schema.d.ts", program.parent)
     strict = ["--strict", "--noUncheckedIndexedAccess", "--target", "es2022", "--module", "nodenext", "--types", "node"]
     workshop.run("npx", "tsc", *strict, "--outDir", "edit", "edit.ts", cwd=program.parent)
 
