@@ -177,6 +177,25 @@ def jar() -> Path:
 
 
 @pytest.fixture
+def program(debian, make, workshop, guide, jar) -> Callable[[str, str], str]:
+    """Saves the program of a section and a language where it says, compiles it, and returns what it prints."""
+    from tests.sdk.programs import LANGUAGES
+
+    def program(heading: str, language: str) -> str:
+        commands, ending, run = LANGUAGES[language]
+        for command in commands:
+            debian(command)
+        make(language)
+        ((name, text),) = [file for file in guide(heading).files.items() if file[0].endswith(ending)]
+        path = workshop.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace(DEFAULT_URL, workshop.url), encoding="utf-8")
+        return run(workshop, path, jar)
+
+    return program
+
+
+@pytest.fixture
 def server(workshop, tmp_path) -> Iterator[str]:
     """The URL of the service, started on an empty SQLite file at the address of the run."""
     port = workshop.url.split(":")[2].removesuffix("/api")

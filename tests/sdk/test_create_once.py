@@ -2,8 +2,6 @@
 
 import http.client
 import os
-import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,13 +16,9 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-DEFAULT_URL = "http://127.0.0.1:8000/api"
-JAKARTA_ANNOTATIONS = "/usr/share/java/jakarta-annotation-api.jar"
+from tests.sdk.programs import LANGUAGES
 
-SECTION = (ROOT / "docs" / "clients.md").read_text().split("\n## Create once\n", 1)[1].split("\n## ", 1)[0]
-PROGRAMS = dict(re.findall(r"^Save this as `clients/(\S+)`:\n\n```\w+\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE))
-(SHOWN,) = re.findall(r"```text\n(.*?)```", SECTION, re.DOTALL)
+HEADING = "Create once"
 
 
 @pytest.fixture
@@ -84,69 +78,11 @@ def cut(service, workshop) -> Iterator[SimpleNamespace]:
         thread.join()
 
 
-@pytest.fixture
-def saved(make, workshop):
-    """Makes the client of a language and saves its program; returns the program's path."""
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_request_that_is_sent_again_creates_one_user(language, program, cut, guide):
+    said = program(HEADING, language)
 
-    def save(language: str, name: str) -> Path:
-        make(language)
-        path = workshop.folder / "clients" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(PROGRAMS[name].replace(DEFAULT_URL, workshop.url), encoding="utf-8")
-        return path
-
-    return save
-
-
-def created_once(cut, said):
-    assert said == SHOWN
+    assert [said] == guide(HEADING).shown
     assert cut.users() == [{"id": 1, "username": "ada", "email": "ada@example.com"}]
     keys = [key for key, _ in cut.seen]
     assert (len(keys), len(set(keys)), {status for _, status in cut.seen}) == (2, 1, {201})
-    return True
-
-
-def test_python(saved, cut, workshop):
-    program = saved("Python", "once.py")
-
-    said = workshop.run(sys.executable, str(program), PYTHONPATH=str(program.parent / "python"))
-
-    assert created_once(cut, said)
-
-
-def test_typescript(debian, saved, cut, workshop):
-    debian("npm")
-    program = saved("TypeScript", "typescript/once.ts")
-    strict = ["--strict", "--noUncheckedIndexedAccess", "--target", "es2022", "--module", "nodenext", "--types", "node"]
-    workshop.run("npx", "tsc", *strict, "--outDir", "once", "once.ts", cwd=program.parent)
-
-    said = workshop.run("node", "once/once.js", cwd=program.parent)
-
-    assert created_once(cut, said)
-
-
-def test_java(debian, saved, cut, workshop, jar):
-    debian("java")
-    debian("javac")
-    program = saved("Java", "java/Once.java")
-    out = program.parent / "once"
-    libraries = os.pathsep.join([str(jar), JAKARTA_ANNOTATIONS])
-    sources = [program, *(program.parent / "src" / "main").rglob("*.java")]
-    workshop.run("javac", "-encoding", "UTF-8", "-d", str(out), "-cp", libraries, *map(str, sources))
-
-    said = workshop.run("java", "-Dfile.encoding=UTF-8", "-cp", os.pathsep.join([str(out), libraries]), "Once")
-
-    assert created_once(cut, said)
-
-
-def test_go(debian, saved, cut, workshop):
-    debian("go")
-    program = saved("Go", "go/once/main.go")
-    cache = f"{workshop.folder}/go-once"
-
-    said = workshop.run(
-        "go", "run", "./once", cwd=program.parent.parent, GOPATH=cache, GOCACHE=f"{cache}/build", GOPROXY="off"
-    )
-    shutil.rmtree(program.parent)
-
-    assert created_once(cut, said)

@@ -15,6 +15,7 @@ from users_and_posts_api_client.models import (
     BadRequestProblem,
     Health,
     HealthStatus,
+    IdempotencyKeyReusedProblem,
     Message,
     NewPost,
     NewUser,
@@ -32,7 +33,7 @@ from users_and_posts_api_client.models import (
 from users_and_posts_api_client.types import UNSET, Unset
 
 Refused = BadRequestProblem | UserRefusedProblem | PostRefusedProblem | PreconditionFailedProblem
-Parsed = User | Post | list[Post] | Message | Health | Refused | Problem | None
+Parsed = User | Post | list[Post] | Message | Health | Refused | IdempotencyKeyReusedProblem | Problem | None
 
 
 def said(parsed: Parsed) -> str:

@@ -18,12 +18,13 @@ const client = createClient<paths>({ baseUrl: live! });
 
 type Refused = Schemas["BadRequestProblem"] | Schemas["UserRefusedProblem"] | Schemas["PostRefusedProblem"];
 
-function said(problem: Schemas["Problem"] | Refused | undefined): string {
+function said(problem: Schemas["Problem"] | Schemas["IdempotencyKeyReusedProblem"] | Refused | undefined): string {
   assert.ok(problem);
-  if (problem.type === "about:blank") {
-    return `${problem.status} ${problem.type} ${problem.status === 404 ? problem.detail : problem.title}`;
+  if ("errors" in problem) {
+    return `${problem.status} ${problem.type} ${problem.errors.map((fault) => fault.in + fault.pointer).join(" ")}`;
   }
-  return `${problem.status} ${problem.type} ${problem.errors.map((fault) => fault.in + fault.pointer).join(" ")}`;
+  assert.equal(problem.type, "about:blank");
+  return `${problem.status} ${problem.type} ${problem.status === 404 ? problem.detail : problem.title}`;
 }
 
 async function pages(user_id: number): Promise<string> {
