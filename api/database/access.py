@@ -54,12 +54,12 @@ def init_app(flask_app: Flask, settings: Settings) -> None:
 
     is_good = file.is_current if file else None
     _prepared(engine, settings, file)
-    reader: StatementRunner
-    reader = writer = GroupRunner(engine, keep=keep, is_good=is_good)
+    writer = (GroupRunner if settings.is_sqlite else StatementRunner)(engine, keep=keep, is_good=is_good)
+    reader = writer
     if not settings.in_memory:  # a second engine would open a different database in memory
         reader = StatementRunner(another(reader_options(settings)), keep=keep, is_good=is_good)
     in_loop = ThreadStatements(reader, writer)
-    if keep and file is not None:
+    if keep and file is not None and isinstance(writer, GroupRunner):
         quick = StatementRunner(another(quick_options(settings)), is_good=is_good)
         in_loop = SQLiteStatements(reader, GroupCommit(writer), QuickReads(quick, reader))
     elif keep and not settings.is_sqlite:
