@@ -72,7 +72,8 @@ def test_an_operation_shows_its_description_parameters_examples_and_responses(sw
     assert read(shown.locator(".opblock-description")) == [text_of(operation["description"])]
     parameters = [
         resolved(parameter)
-        for parameter in [*CONTRACT["paths"][path].get("parameters", []), *operation.get("parameters", [])]
+        # Swagger UI shows the parameters of the operation before those of the path.
+        for parameter in [*operation.get("parameters", []), *CONTRACT["paths"][path].get("parameters", [])]
     ]
     rows = shown.locator(".parameters tr[data-param-name]")
     assert [row.get_attribute("data-param-name") for row in rows.all()] == [p["name"] for p in parameters]
@@ -220,7 +221,7 @@ def test_a_page_of_another_origin_may_read_only_the_contract(fetch):
         fetch("other", "GET", "/api/users")
 
     assert (contract["status"], list(contract["body"]["paths"])) == (200, list(CONTRACT["paths"]))
-    assert re.fullmatch(r'"[0-9a-f]{32}"', contract["etag"])
+    assert re.fullmatch(r'"[0-9a-f]{32}-(br|gzip)"', contract["etag"])
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
@@ -228,7 +229,7 @@ def test_a_phone_shows_an_operation_in_its_width_and_its_buttons_within_reach(vi
     swagger = visit(server, **PHONE)
     shown = swagger.expand(operation["operationId"])
     shown.get_by_role("button", name="Try it out").click()
-    for field in shown.locator("tr[data-param-name] input").all():
+    for field in shown.locator("tr[data-param-in=path] input").all():
         field.fill("1")
     execute = shown.get_by_role("button", name="Execute")
     execute.click()
